@@ -1,0 +1,1 @@
+"""Networks: pretrained backbones, the classifier around them, and how it is trained."""
