@@ -3,7 +3,8 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock
@@ -34,11 +35,42 @@ def write_file(path: Path, content: str | bytes) -> None:
         raise
 
 
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Hold the lock of a path (`.NAME.lock` beside it); other processes wait for their turn.
+
+    Folders that the lock's place needs are made. Afterwards the lock file is gone, and so are the
+    folders made for it, should they have stayed empty.
+
+    Args:
+        path: what only one process at a time may make; it need not exist.
+
+    Raises:
+        OSError: the lock file cannot be written there.
+    """
+    lock = FileLock(path.parent / f".{path.name}.lock")
+    made: list[Path] = []
+    while not lock.is_locked:
+        made += [place for place in (path.parent, *path.parent.parents) if not place.exists()]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # the process waited for may have removed the folder it had made: then make it again
+        with suppress(FileNotFoundError):
+            lock.acquire()
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # the rest is tidying: the first folder in use ends it
+            Path(lock.lock_file).unlink()  # while it is held, so that nobody else's is removed
+            for place in made:
+                place.rmdir()
+        lock.release()
+
+
 def make_folder(path: Path, fill: Callable[[Path], None]) -> Path:
     """Make a folder once, whatever the number of processes that ask for it at the same time.
 
-    The first process to get the lock (`.NAME.lock` beside the folder) fills a temporary folder
-    and renames it; the others wait and find it there.
+    The first process to get the lock (see `alone`) fills a temporary folder and renames it; the
+    others wait and find it there.
 
     Args:
         path: the folder's final place; where it exists already, nothing is done.
@@ -50,8 +82,7 @@ def make_folder(path: Path, fill: Callable[[Path], None]) -> Path:
     """
     if path.is_dir():
         return path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.parent / f".{path.name}.lock"):
+    with alone(path):
         if path.is_dir():  # another process made it while this one waited
             return path
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
