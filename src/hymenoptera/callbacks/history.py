@@ -1,0 +1,51 @@
+"""metrics.csv: one row an epoch, the same after a resume as without one."""
+
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+
+from hymenoptera.results.records import write_csv
+
+METRICS = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
+
+
+class History(pl.Callback):
+    """Keeps each epoch's metrics and writes metrics.csv after each.
+
+    The rows travel in the checkpoint, so that a resumed run goes on with the table it had.
+
+    Attributes:
+        rows: `epoch` (from 1), `step`, each of METRICS, and the rate of each parameter group.
+
+    Args:
+        folder: where metrics.csv is written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.rows: list[dict[str, float]] = []
+        self._folder = folder
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Add the epoch's row."""
+        metrics = trainer.callback_metrics
+        row: dict[str, float] = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
+        row.update({name: float(metrics[name]) for name in METRICS})
+        for group in trainer.optimizers[0].param_groups:
+            row[f"lr/{group['name']}"] = group["lr"]
+        self.rows.append(row)
+        header = list(row)
+        cells = [[repr(r[name]) for name in header] for r in self.rows]
+        write_csv(self._folder / "metrics.csv", [header, *cells])
+
+    def best(self) -> dict[str, float] | None:
+        """The epoch with the highest validation accuracy, the first of equals."""
+        return max(self.rows, key=lambda row: row["val/accuracy"], default=None)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The rows, for the checkpoint."""
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The rows, from the checkpoint."""
+        self.rows = list(state_dict["rows"])

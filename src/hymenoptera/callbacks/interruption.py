@@ -1,0 +1,71 @@
+"""Ctrl-C and a scheduler's SIGTERM: stop at the batch, keep what there is."""
+
+import logging
+import os
+import signal
+from types import FrameType
+from typing import Any
+
+import pytorch_lightning as pl
+
+log = logging.getLogger(__name__)
+
+
+class Interrupted(Exception):
+    """Training was asked to stop. Raised between two batches, through the Trainer."""
+
+
+class Interruption(pl.Callback):
+    """Turns the first SIGINT or SIGTERM into `Interrupted` at the end of the batch.
+
+    The second one ends the process at once, with status 130. (Left to itself, Lightning ends the
+    process at the first, and the record is never written.)
+    """
+
+    def __init__(self) -> None:
+        self._asked = False
+        self._before: dict[signal.Signals, Any] = {}
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take over the signals."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._ask)
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Stop here, where it was asked for."""
+        self._stop_if_asked()
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Stop here, where it was asked for."""
+        self._stop_if_asked()
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Give the signals back."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before.clear()
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self._asked:
+            os._exit(130)
+        self._asked = True
+        log.warning("Stopping at the end of this batch; once more leaves at once.")
+
+    def _stop_if_asked(self) -> None:
+        if self._asked:
+            raise Interrupted

@@ -1,0 +1,245 @@
+"""LightningDataModules: a source of pictures each, one way of loading them for all."""
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from hymenoptera.data.dataset import EpochSampler, PictureDataset, Transform
+from hymenoptera.data.drawn import draw_data_set
+from hymenoptera.data.folders import Index, Sample, index_folder
+from hymenoptera.data.hymenoptera import fetch
+from hymenoptera.data.manifest import fingerprint, manifest_hash
+from hymenoptera.data.pictures import refuse_unreadable, unreadable_pictures
+from hymenoptera.errors import RequestError
+from hymenoptera.preprocessing import Preprocessing
+
+
+class PictureDataModule(pl.LightningDataModule):
+    """Loads a folder of class folders; a subclass says where that folder is.
+
+    `setup` makes the index, from which the class names flow to the model; `use` then tells how
+    the model wants its pictures; the loaders work after both. A run that is resumed sets
+    `first_epoch`, from 0, so that it goes on with the order it would have had.
+
+    Args:
+        batch_size: pictures a training step.
+        eval_batch_size: pictures a validation step.
+        num_workers: processes that read pictures; "auto" for one a core, 8 at the most.
+        on_error: refuse a data set with an unreadable picture, or skip the picture.
+        crop_scale: share of a picture's area that RandomResizedCrop keeps, from and to.
+        flip_probability: how often a training picture is mirrored.
+        seed: of the order and the augmentation, and of a split where one is made.
+        val_fraction: share of each class that validates, where the folder has no such part.
+    """
+
+    def __init__(
+        self,
+        *,
+        batch_size: int = 4,
+        eval_batch_size: int = 32,
+        num_workers: int | Literal["auto"] = "auto",
+        on_error: Literal["fail", "skip"] = "fail",
+        crop_scale: tuple[float, float] = (0.08, 1.0),
+        flip_probability: float = 0.5,
+        seed: int = 0,
+        val_fraction: float = 0.2,
+    ) -> None:
+        super().__init__()
+        self.batch_size = batch_size
+        self.eval_batch_size = eval_batch_size
+        self.num_workers = _cores() if num_workers == "auto" else num_workers
+        self.seed = seed
+        self.skipped: dict[Path, str] = {}
+        self.first_epoch = 0
+        self._on_error = on_error
+        self._crop_scale = (crop_scale[0], crop_scale[1])
+        self._flip_probability = flip_probability
+        self._val_fraction = val_fraction
+        self._index: Index | None = None
+        self._preprocessing: Preprocessing | None = None
+
+    def locate(self) -> Path:
+        """Where the pictures are; fetches or makes them first, where that is the source's way."""
+        raise NotImplementedError
+
+    def setup(self, stage: str = "fit") -> None:
+        """Locate, index and check the pictures; the second call does nothing.
+
+        Raises:
+            RequestError: the pictures cannot be had, or not be trained on.
+        """
+        if self._index is not None:
+            return
+        index = index_folder(self.locate(), val_fraction=self._val_fraction, seed=self.seed)
+        faults = unreadable_pictures([s.path for s in index.train + index.val])
+        if self._on_error == "fail":
+            refuse_unreadable(faults)
+        self.skipped = faults
+        train = [s for s in index.train if s.path not in faults]
+        val = [s for s in index.val if s.path not in faults]
+        for part, samples in (("training", train), ("validation", val)):
+            if not samples:
+                raise RequestError(f"{index.root}: none of the {part} pictures can be read.")
+        self._index = Index(index.root, index.classes, train, val, index.ignored)
+
+    def use(self, preprocessing: Preprocessing) -> None:
+        """Load pictures as the model's weights expect them."""
+        self._preprocessing = preprocessing
+
+    @property
+    def index(self) -> Index:
+        """Classes and samples, after `setup`."""
+        if self._index is None:
+            raise RuntimeError("setup() comes before the index")
+        return self._index
+
+    def facts(self) -> dict[str, Any]:
+        """What the record says of the data: manifest hash, classes, counts, skipped files."""
+        index = self.index
+        paths = [str(s.path.relative_to(index.root)) for s in index.train + index.val]
+        return {
+            "root": str(index.root.resolve()),
+            "manifest_hash": manifest_hash(fingerprint(index.root, paths)),
+            "classes": index.classes,
+            "train_count": len(index.train),
+            "val_count": len(index.val),
+            "train_count_by_class": _count(index.train, index.classes),
+            "val_count_by_class": _count(index.val, index.classes),
+            "ignored_files": [str(p.relative_to(index.root)) for p in index.ignored],
+            "skipped_pictures": {
+                str(p.relative_to(index.root)): reason for p, reason in self.skipped.items()
+            },
+        }
+
+    def train_pictures(self) -> PictureDataset:
+        """The training pictures, augmented."""
+        return PictureDataset(
+            self.index.train,
+            self._known.train_transform(self._crop_scale, self._flip_probability),
+        )
+
+    def show_training(self, count: int) -> tuple[Tensor, list[str]]:
+        """The first training pictures of the first epoch, as the network will see them.
+
+        Returns:
+            (N, 3, H, W) float32, normalised, N at most `count`; and their class names.
+        """
+        dataset = self.train_pictures()
+        draws = list(EpochSampler(len(dataset), self.seed, shuffle=True))[:count]
+        images, labels = zip(*(dataset[draw] for draw in draws), strict=True)
+        return torch.stack(images), [self.index.classes[label] for label in labels]
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Training batches: images (B, 3, H, W) float32, labels (B,) int64; shuffled."""
+        return self._loader(self.train_pictures(), self.batch_size, shuffle=True)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Validation batches, in the order of `index.val`."""
+        dataset = PictureDataset(self.index.val, self._eval_transform)
+        return self._loader(dataset, self.eval_batch_size, shuffle=False)
+
+    @property
+    def _known(self) -> Preprocessing:
+        if self._preprocessing is None:
+            raise RuntimeError("use() comes before the loaders")
+        return self._preprocessing
+
+    @property
+    def _eval_transform(self) -> Transform:
+        return self._known.transform()
+
+    def _loader(self, dataset: PictureDataset, batch_size: int, shuffle: bool) -> DataLoader[Any]:
+        return DataLoader(
+            dataset,
+            batch_size=batch_size,
+            sampler=EpochSampler(len(dataset), self.seed, shuffle, self.first_epoch),
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+        )
+
+
+class HymenopteraDataModule(PictureDataModule):
+    """Ants and bees: the official archive, downloaded or given, checked against its manifest.
+
+    Args:
+        source: a URL, a zip file or a folder.
+        folder: where an archive is kept unpacked.
+        options: as of `PictureDataModule`.
+    """
+
+    def __init__(self, *, source: str, folder: str, **options: Any) -> None:
+        super().__init__(**options)
+        self._source = source
+        self._folder = Path(folder).expanduser()
+
+    def locate(self) -> Path:
+        """Fetch, unpack and verify, once."""
+        return fetch(self._source, self._folder)
+
+
+class ImageFolderDataModule(PictureDataModule):
+    """Any folder of class folders.
+
+    Args:
+        root: as `folders.index_folder` reads it.
+        options: as of `PictureDataModule`.
+    """
+
+    def __init__(self, *, root: str, **options: Any) -> None:
+        super().__init__(**options)
+        self._root = Path(root).expanduser()
+
+    def locate(self) -> Path:
+        """The folder itself."""
+        return self._root
+
+
+class DrawnDataModule(PictureDataModule):
+    """Ants and bees that the project draws itself: no download.
+
+    Args:
+        folder: where the pictures are kept.
+        drawing_seed: which pictures are drawn.
+        train_per_class: how many to train on.
+        val_per_class: how many to validate.
+        size_px: side of a picture in pixels.
+        options: as of `PictureDataModule`.
+    """
+
+    def __init__(
+        self,
+        *,
+        folder: str,
+        drawing_seed: int,
+        train_per_class: int,
+        val_per_class: int,
+        size_px: int,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self._folder = Path(folder).expanduser()
+        self._drawing = {
+            "seed": drawing_seed,
+            "train_per_class": train_per_class,
+            "val_per_class": val_per_class,
+            "size_px": size_px,
+        }
+
+    def locate(self) -> Path:
+        """Draw, once; the folder's name says what is in it."""
+        name = "drawn_" + "_".join(str(value) for value in self._drawing.values())
+        return draw_data_set(self._folder / name, **self._drawing)
+
+
+def _cores() -> int:
+    return min(8, len(os.sched_getaffinity(0)))
+
+
+def _count(samples: list[Sample], classes: list[str]) -> dict[str, int]:
+    labels = [s.label for s in samples]
+    return {name: labels.count(label) for label, name in enumerate(classes)}

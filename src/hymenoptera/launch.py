@@ -1,0 +1,249 @@
+"""From the command line to `training.train`: Hydra around it, and errors that a user can act on.
+
+Nothing here imports torch or Lightning before a valid config exists: `--help`, `--cfg job` and
+every refused config answer as fast as Hydra alone does.
+"""
+
+import logging
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from hymenoptera import config
+from hymenoptera.errors import HymenopteraError, RequestError, RunError, nearest
+
+log = logging.getLogger(__name__)
+
+STARTED = time.monotonic()
+FULL_ERROR = "HYDRA_FULL_ERROR"
+OPTIONS = (
+    "--help --hydra-help --version --cfg --resolve --package --run --multirun --info "
+    "--shell-completion --config-path --config-name --config-dir --experimental-rerun"
+).split()
+
+
+def launch(main: Callable[[], None]) -> NoReturn:
+    """Run a function that `hydra.main` made, and end the process with an honest exit status.
+
+    The status is 0, or 1 for a run that failed, 2 for a bad request, 130 after Ctrl-C. With
+    HYDRA_FULL_ERROR=1 errors keep their tracebacks.
+    """
+    full_error = os.environ.get(FULL_ERROR, "0") == "1"
+    os.environ[FULL_ERROR] = "1"  # has Hydra raise its errors, to be put in our words below
+    try:
+        _check_options(sys.argv[1:])
+        sys.argv[1:] = _continue_run(sys.argv[1:])
+        main()
+    except (HymenopteraError, HydraException, OmegaConfBaseException, OSError) as error:
+        if full_error:
+            raise
+        translated = _translate(error)
+        print(translated, file=sys.stderr)  # noqa: T201
+        sys.exit(translated.exit_status)
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)  # noqa: T201
+        sys.exit(130)
+    sys.exit(0)
+
+
+def run(cfg: DictConfig) -> None:
+    """Train as the config says; called by Hydra once a job.
+
+    A refused job leaves no run folder behind. In a sweep, a job that fails is recorded and the
+    others go on; otherwise the process ends with the failure's exit status.
+    """
+    hydra = HydraConfig.get()
+    folder = Path(hydra.runtime.output_dir)
+    status = 0
+    try:
+        from hymenoptera.training import train
+
+        status = train(config.check(cfg), folder, list(hydra.overrides.task), STARTED)
+    except RequestError as error:
+        if hydra.mode == RunMode.RUN:
+            _leave_nothing(folder)
+            raise
+        _record_refusal(folder, error)
+    except RunError as error:
+        status = error.exit_status
+        log.error("%s", error)
+    if status and hydra.mode == RunMode.RUN:
+        sys.exit(status)
+
+
+class Preflight(Callback):
+    """Checks every config before its run folder exists; prints a sweep's table at its end."""
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Refuse a bad config before Hydra makes the run folder."""
+        _refuse(_without_hydra(config))
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Refuse a sweep of which any value is bad, before its first job."""
+        from hydra.core.global_hydra import GlobalHydra
+        from hydra.core.override_parser.overrides_parser import OverridesParser
+
+        overrides = OverridesParser.create().parse_overrides(
+            list(config.hydra.overrides.task) + list(config.hydra.overrides.hydra)
+        )
+        fixed = [o.input_line for o in overrides if not o.is_sweep_override()]
+        loader = GlobalHydra.instance().config_loader()
+        swept = [o for o in overrides if o.is_sweep_override()]
+        first = [f"{o.get_key_element()}={next(o.sweep_string_iterator())}" for o in swept]
+        for position, override in enumerate(swept):
+            others = first[:position] + first[position + 1 :]
+            for value in override.sweep_string_iterator():
+                job = [*fixed, *others, f"{override.get_key_element()}={value}"]
+                try:
+                    _refuse(_without_hydra(loader.load_sweep_config(config, job)))
+                except (HydraException, OmegaConfBaseException) as error:
+                    _end_with(_translate(error))
+        if config.resume is not None:
+            _end_with(RequestError("resume goes on with one run: it cannot be swept with -m."))
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Print the table of all jobs; exit status 1 where any failed."""
+        from hymenoptera.results.tables import sweep_table
+
+        table, failed = sweep_table(Path(config.hydra.sweep.dir))
+        log.info("\n%s", table)
+        if failed:
+            log.error("%d of the jobs failed.", failed)
+            sys.exit(1)
+
+
+def _refuse(cfg: DictConfig) -> None:
+    try:
+        config.check(cfg)
+    except RequestError as error:
+        _end_with(error)
+
+
+def _end_with(error: HymenopteraError) -> NoReturn:
+    # Hydra turns an Exception of a callback into a warning; SystemExit goes through
+    print(error, file=sys.stderr)  # noqa: T201
+    sys.exit(error.exit_status)
+
+
+def _without_hydra(cfg: DictConfig) -> DictConfig:
+    job = cfg.copy()
+    OmegaConf.set_readonly(job, False)
+    with open_dict(job):
+        hydra = job.pop("hydra")
+        # interpolations of the run folder are resolved when there is one
+        for key in ("callbacks", "logger"):
+            for node in job.get(key, {}).values():
+                for name in ("dirpath", "save_dir"):
+                    if node and name in node:
+                        node[name] = str(hydra.run.dir)
+    return job
+
+
+def _leave_nothing(folder: Path) -> None:
+    """Remove a run folder in which no training has begun, and its parent where that is empty."""
+    if (folder / "checkpoints").exists() or (folder / "summary.json").exists():
+        return
+    logging.shutdown()  # closes train.log
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.parent != Path.cwd() and folder.parent.is_dir() and not any(folder.parent.iterdir()):
+        folder.parent.rmdir()
+
+
+def _record_refusal(folder: Path, error: RequestError) -> None:
+    from hymenoptera.results.records import write_failure
+
+    log.error("%s", error)
+    write_failure(folder, str(error), list(HydraConfig.get().overrides.task))
+
+
+def _check_options(arguments: list[str]) -> None:
+    for argument in arguments:
+        name = argument.split("=")[0]
+        if name.startswith("--") and not any(option.startswith(name) for option in OPTIONS):
+            raise RequestError(f"{argument}: there is no such option. {nearest(name, OPTIONS)}")
+
+
+def _continue_run(arguments: list[str]) -> list[str]:
+    """With resume=RUN, put that run's own overrides and folder in front of the given ones."""
+    given = [a.removeprefix("resume=") for a in arguments if a.startswith("resume=")]
+    if not given or given[-1] in ("null", ""):
+        return arguments
+    path = Path(given[-1]).expanduser()
+    if not path.exists():
+        raise RequestError(
+            f"resume={given[-1]}: there is no such run folder or checkpoint. "
+            f"It takes one of the folders below runs/, or a .ckpt file in one."
+        )
+    folder = path if path.is_dir() else path.parent.parent
+    overrides = folder / ".hydra" / "overrides.yaml"
+    if path.is_dir() and not overrides.is_file():
+        raise RequestError(f"resume={given[-1]}: that is not a run folder, it has no .hydra/.")
+    if not overrides.is_file():
+        return arguments  # a checkpoint that was moved out of its run folder starts a new one
+    checkpoint = path if path.is_file() else folder / "checkpoints" / "last.ckpt"
+    if not checkpoint.is_file():
+        raise RequestError(
+            f"resume={given[-1]}: {checkpoint} does not exist, the run ended before its first "
+            f"epoch did. Start it again instead."
+        )
+    kept = [
+        override
+        for override in OmegaConf.to_object(OmegaConf.load(overrides))  # type: ignore[union-attr]
+        if not str(override).startswith("resume=")
+    ]
+    return [*map(str, kept), *arguments, f"hydra.run.dir={folder}"]
+
+
+def _translate(error: Exception) -> HymenopteraError:
+    """Put an error of Hydra or OmegaConf into one to three lines, with the nearest valid words."""
+    if isinstance(error, HymenopteraError):
+        return error
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, option = error.missing_cfg_file.rpartition("/")
+        hint = nearest(option, error.options or ())
+        return RequestError(f"{group}={option}: there is no such option of {group}. {hint}")
+    cause = error.__cause__
+    if isinstance(cause, OmegaConfBaseException) and cause.parent_node is not None:
+        root = cause.parent_node._get_root()
+        full_key = cause.full_key or str(cause.key)
+        return RequestError(f"{full_key}: there is no such key. {_nearest_key(full_key, root)}")
+    if isinstance(error, OverrideParseException):
+        return RequestError(
+            f"{error.override}: this cannot be read as KEY=VALUE. Quote values with spaces or "
+            f"signs: 'key=\"a value\"'."
+        )
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return RequestError(f"{where}{error.strerror or error}. Nothing was written there.")
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return RequestError("\n".join(lines[:3]))
+
+
+def _nearest_key(key: str, root: Any) -> str:
+    """Nearest valid keys: by the whole name, or by the last part of it."""
+    container = OmegaConf.to_container(root, resolve=False)
+    assert isinstance(container, dict)
+    container.pop("hydra", None)
+    leaves = [k for k in config.flatten(container) if "_target_" not in k]
+    groups = [k for k, value in container.items() if isinstance(value, dict)]
+    last = key.rpartition(".")[2]
+    same = [k for k in leaves if k.rpartition(".")[2] == last]
+    if same:
+        return f"Did you mean {' or '.join(same[:3])}?"
+    parts = {k.rpartition(".")[2]: k for k in leaves}
+    hint = nearest(key, [*leaves, *groups])
+    if hint.startswith("Valid"):
+        by_part = nearest(last, parts)
+        hint = by_part if by_part.startswith("Did") else nearest(key, groups)
+    return hint

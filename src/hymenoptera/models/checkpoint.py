@@ -1,0 +1,150 @@
+"""What a checkpoint says of itself, and the classifier back from it alone."""
+
+import io
+import pickle
+import zipfile
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric.plugins import TorchCheckpointIO
+
+from hymenoptera.atomic import write_file
+from hymenoptera.errors import RequestError
+from hymenoptera.models.backbone import build_backbone
+from hymenoptera.models.classifier import Classifier
+from hymenoptera.preprocessing import Preprocessing
+
+KEY = "hymenoptera"  # where the facts below stand in the checkpoint
+SCHEMA_VERSION = 1
+
+
+def describe(classifier: Classifier, config: dict[str, Any], manifest_hash: str) -> dict[str, Any]:
+    """The facts that a checkpoint carries beside the weights, in plain containers only.
+
+    Returns:
+        `schema_version`; `backbone`, torchvision's name; `weights_id`; `classes` by label;
+        `preprocessing`; `config`, composed and resolved; `manifest_hash` of the training data.
+    """
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "backbone": classifier.backbone_name,
+        "weights_id": classifier.weights_id,
+        "classes": list(classifier.classes),
+        "preprocessing": classifier.preprocessing.to_dict(),
+        "config": config,
+        "manifest_hash": manifest_hash,
+    }
+
+
+def close_epoch(checkpoint: dict[str, Any]) -> None:
+    """Say in a checkpoint saved at an epoch's very end that the epoch is over.
+
+    When the Trainer saves there, its loops still count the epoch as open, and a resumed run goes
+    through it once more. Nothing is left to do in it, so the loops are put where they stand
+    before the next one. A checkpoint saved elsewhere is left as it is.
+
+    Args:
+        checkpoint: as the Trainer is about to write it; changed in place.
+    """
+    loops = checkpoint["loops"]["fit_loop"]
+    epochs, batches = loops["epoch_progress"], loops["epoch_loop.batch_progress"]
+    ended = epochs["total"]["processed"] == epochs["total"]["completed"] + 1
+    if not (ended and batches["is_last_batch"]):
+        return
+    for progress in (epochs["total"], epochs["current"]):
+        progress["completed"] = progress["processed"]
+    batches["is_last_batch"] = False
+    optimizer = loops["epoch_loop.automatic_optimization.optim_progress"]["optimizer"]
+    for current in (
+        batches["current"],
+        loops["epoch_loop.scheduler_progress"]["current"],
+        optimizer["step"]["current"],
+        optimizer["zero_grad"]["current"],
+    ):
+        current.update(dict.fromkeys(current, 0))
+
+
+@dataclass(frozen=True)
+class LoadedCheckpoint:
+    """A checkpoint, rebuilt.
+
+    Attributes:
+        classifier: with the checkpoint's weights, in eval mode, on the CPU.
+        classes: by label.
+        preprocessing: from a picture to the classifier's input.
+        config: of the run that wrote it, composed and resolved.
+        epoch: after which it was written, from 1.
+    """
+
+    classifier: Classifier
+    classes: list[str]
+    preprocessing: Preprocessing
+    config: dict[str, Any]
+    epoch: int
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint of this project without running any code that the file may hold.
+
+    Raises:
+        RequestError: no such file, not a checkpoint of this project, or of a newer version of it.
+    """
+    if not path.is_file():
+        raise RequestError(f"{path}: there is no such checkpoint.")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, zipfile.BadZipFile) as error:
+        raise RequestError(
+            f"{path} cannot be read as a checkpoint: it is damaged, or holds more than tensors "
+            f"and plain values."
+        ) from error
+    if not isinstance(checkpoint, dict) or KEY not in checkpoint:
+        raise RequestError(f"{path} is not a checkpoint that this project wrote.")
+    if checkpoint[KEY]["schema_version"] > SCHEMA_VERSION:
+        raise RequestError(
+            f"{path} was written by a newer version of this project "
+            f"(schema {checkpoint[KEY]['schema_version']}, known here: {SCHEMA_VERSION})."
+        )
+    return checkpoint
+
+
+def load_checkpoint(path: Path) -> LoadedCheckpoint:
+    """Rebuild the classifier from a checkpoint alone: no config, no data, no download.
+
+    Raises:
+        RequestError: as `read_checkpoint`.
+    """
+    checkpoint = read_checkpoint(path)
+    facts = checkpoint[KEY]
+    preprocessing = Preprocessing.from_dict(facts["preprocessing"])
+    backbone = build_backbone(facts["backbone"], "none", preprocessing.crop_px)
+    classifier = Classifier(backbone, facts["classes"])
+    classifier.weights_id = facts["weights_id"]
+    classifier.preprocessing = preprocessing
+    prefix = "classifier."
+    classifier.load_state_dict(
+        {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items()}
+    )
+    return LoadedCheckpoint(
+        classifier.eval(),
+        facts["classes"],
+        preprocessing,
+        facts["config"],
+        checkpoint["epoch"] + 1,
+    )
+
+
+class WholeCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint beside its place and renames it: a crash never leaves half of one."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | PathLike[str], storage_options: Any = None
+    ) -> None:
+        """Write a checkpoint, whole or not at all."""
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        write_file(Path(path), content.getvalue())

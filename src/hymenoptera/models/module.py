@@ -1,0 +1,112 @@
+"""The LightningModule: what a training step computes, what is logged, what a checkpoint holds."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torchmetrics import MeanMetric
+from torchmetrics.classification import MulticlassAccuracy
+
+from hymenoptera.models import checkpoint as checkpoints
+from hymenoptera.models.classifier import Classifier
+from hymenoptera.models.transfer import Transfer
+
+Batch = tuple[Tensor, Tensor]
+
+
+class ClassifierModule(pl.LightningModule):
+    """Trains a classifier with cross-entropy; adds nothing that inference needs.
+
+    Logs, with the epoch's value over all its pictures: `train/loss`, `train/accuracy`, `val/loss`,
+    `val/accuracy` (micro: the share of pictures that are right); with each step's:
+    `train/loss_step` and `lr/GROUP`.
+
+    Args:
+        classifier: what is trained.
+        transfer: which of its parameters are, in which groups.
+        make_optimizer: from the parameter groups to an optimizer.
+        make_scheduler: from (optimizer, total_steps, steps_per_epoch) to a schedule, or None.
+        seed: from which each epoch's random numbers (dropout, ...) are derived.
+        facts: what the checkpoint says of itself, from `checkpoint.describe`.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        transfer: Transfer,
+        make_optimizer: Callable[[list[dict[str, Any]]], Optimizer],
+        make_scheduler: Callable[[Optimizer, int, int], LRScheduler] | None,
+        seed: int,
+        facts: dict[str, Any],
+    ) -> None:
+        super().__init__()
+        self.classifier = classifier
+        self._transfer = transfer
+        self._make_optimizer = make_optimizer
+        self._make_scheduler = make_scheduler
+        self._seed = seed
+        self._facts = facts
+        self._loss = nn.CrossEntropyLoss()
+        count = len(classifier.classes)
+        self._accuracy = nn.ModuleDict(
+            {
+                f"{part}_accuracy": MulticlassAccuracy(num_classes=count, average="micro")
+                for part in ("train", "val")
+            }
+        )
+        self._losses = nn.ModuleDict({f"{part}_loss": MeanMetric() for part in ("train", "val")})
+
+    def on_train_epoch_start(self) -> None:
+        """Derive the epoch's random numbers from seed and epoch, so that a resumed run has them."""
+        torch.manual_seed(self._seed * 1_000_003 + self.current_epoch)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The loss of a batch.
+
+        Args:
+            batch: images (B, 3, H, W) float32, labels (B,) int64.
+            batch_idx: position in the epoch.
+
+        Returns:
+            () float32, the mean cross-entropy.
+        """
+        loss = self._compute(batch, "train")
+        self.log("train/loss_step", loss)
+        for group in self.trainer.optimizers[0].param_groups:
+            self.log(f"lr/{group['name']}", group["lr"])
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Metrics of a batch; arguments as in `training_step`."""
+        self._compute(batch, "val")
+
+    def configure_optimizers(self) -> Any:
+        """The optimizer over the transfer's groups, and the schedule, stepped every step."""
+        optimizer = self._make_optimizer(self._transfer.parameter_groups(self.classifier))
+        if self._make_scheduler is None:
+            return optimizer
+        total_steps = int(self.trainer.estimated_stepping_batches)
+        epochs = self.trainer.max_epochs or 1
+        scheduler = self._make_scheduler(optimizer, total_steps, max(1, total_steps // epochs))
+        return [optimizer], [{"scheduler": scheduler, "interval": "step"}]
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the facts from which alone the classifier can be rebuilt, and close the epoch."""
+        checkpoints.close_epoch(checkpoint)
+        checkpoint[checkpoints.KEY] = self._facts
+
+    def _compute(self, batch: Batch, part: str) -> Tensor:
+        images, labels = batch
+        logits = self.classifier(images)  # (B, C)
+        loss: Tensor = self._loss(logits, labels)
+        mean = self._losses[f"{part}_loss"]
+        mean.update(loss.detach(), weight=len(labels))
+        accuracy = self._accuracy[f"{part}_accuracy"]
+        accuracy.update(logits.detach(), labels)
+        self.log(f"{part}/loss", mean, on_step=False, on_epoch=True)
+        self.log(f"{part}/accuracy", accuracy, on_step=False, on_epoch=True)
+        return loss

@@ -1,0 +1,28 @@
+"""What of a classifier is trained, and at which rate."""
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+from hymenoptera.models.classifier import Classifier
+
+
+class Transfer(Protocol):
+    """Decides what is trained. Every parameter group is declared before the first step."""
+
+    def parameter_groups(self, classifier: Classifier) -> list[dict[str, Any]]:
+        """Groups for a torch optimizer, each with its `name`, for logs."""
+        ...
+
+
+class Full:
+    """Everything is trained, at the optimizer's rate."""
+
+    def parameter_groups(self, classifier: Classifier) -> list[dict[str, Any]]:
+        """One group of all parameters."""
+        return [{"params": list(classifier.parameters()), "name": "all"}]
+
+
+def parameter_counts(classifier: Classifier) -> Iterator[int]:
+    """How many parameters there are, and how many of them are trained."""
+    yield sum(p.numel() for p in classifier.parameters())
+    yield sum(p.numel() for p in classifier.parameters() if p.requires_grad)

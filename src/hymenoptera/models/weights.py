@@ -1,0 +1,62 @@
+"""Files of weights: state dicts in safetensors or in torch's own format, never code."""
+
+import hashlib
+import pickle
+import zipfile
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_safetensors
+from torch import Tensor
+
+from hymenoptera.errors import RequestError
+
+
+def read_state_dict(path: Path) -> tuple[dict[str, Tensor], str]:
+    """Read a state dict without running any code that the file may hold.
+
+    Args:
+        path: a `.safetensors` file, or one that `torch.save` wrote.
+
+    Returns:
+        The state dict, its tensors on the CPU, and an id for the record: the file's name and the
+        first 16 digits of its SHA-256.
+
+    Raises:
+        RequestError: there is no such file, or it is not a state dict.
+    """
+    if not path.is_file():
+        raise RequestError(f"model.weights={path}: there is no such file.")
+    try:
+        if path.suffix == ".safetensors":
+            state = load_safetensors(path.read_bytes())
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except (
+        SafetensorError,
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        KeyError,
+        zipfile.BadZipFile,
+    ) as error:
+        raise RequestError(
+            f"model.weights={path} is not a state dict: it cannot be read as a "
+            f"{'safetensors' if path.suffix == '.safetensors' else 'torch'} file of tensors alone."
+            f"\nSave one with torch.save(model.state_dict(), FILE) or as .safetensors."
+        ) from error
+    if isinstance(state, dict) and "pytorch-lightning_version" in state:
+        raise RequestError(
+            f"model.weights={path} is a run's checkpoint, not a state dict. "
+            f"To go on with that run: resume={path}."
+        )
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise RequestError(
+            f"model.weights={path} is not a state dict: it holds something other than tensors "
+            f"by name.\nSave one with torch.save(model.state_dict(), FILE) or as .safetensors."
+        )
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return state, f"{path.name} sha256:{digest[:16]}"

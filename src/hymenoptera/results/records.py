@@ -1,0 +1,148 @@
+"""summary.json and predictions.csv: what a run says of itself, written whole or not at all."""
+
+import csv
+import io
+import json
+import platform
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from hymenoptera.atomic import write_file
+from hymenoptera.results.statistics import wilson_interval
+
+SCHEMA_VERSION = 1
+PACKAGES = (
+    "hymenoptera",
+    "torch",
+    "torchvision",
+    "pytorch-lightning",
+    "hydra-core",
+    "omegaconf",
+    "torchmetrics",
+    "tensorboard",
+    "pillow",
+    "numpy",
+)
+
+
+def write_summary(folder: Path, summary: dict[str, Any]) -> None:
+    """Write a run's summary.json.
+
+    Schema, version 1:
+        schema_version: 1.
+        status: "completed", "interrupted" or "failed"; `error` says why where it failed.
+        command, overrides: the command line, and its overrides as Hydra read them.
+        seed: the run's.
+        git: `commit` and `dirty`, or null outside a repository.
+        versions: of Python and of each package that matters.
+        device: `accelerator`, `name`, `precision`, `cpu_threads`, `num_workers`, as resolved.
+        data: `root`, `manifest_hash`, `classes`, counts by part and class, `ignored_files`,
+            `skipped_pictures` with the reason of each.
+        model: `name`, `weights`, `parameter_count`, `trained_parameter_count`.
+        best: `epoch` (from 1), `checkpoint` (relative to the run folder), `val_accuracy` with
+            `correct`, `count` and the 95 % Wilson `interval`, `val_loss`; null before the first
+            checkpoint.
+        epochs: how many were finished.
+        durations: `start_s` (process start to first step), `fit_s`, `total_s`, wall time.
+        images_per_s: training images in a second of training epochs, validation included.
+    """
+    text = json.dumps({"schema_version": SCHEMA_VERSION, **summary}, indent=2, ensure_ascii=False)
+    write_file(folder / "summary.json", text + "\n")
+
+
+def write_failure(folder: Path, error: str, overrides: list[str]) -> None:
+    """Record a run that failed before there was anything else to record."""
+    summary = {"status": "failed", "error": error, **provenance(overrides), "best": None}
+    write_summary(folder, summary)
+
+
+def read_summary(folder: Path) -> dict[str, Any] | None:
+    """Read a run's summary.json; None where there is none."""
+    path = folder / "summary.json"
+    if not path.is_file():
+        return None
+    summary: dict[str, Any] = json.loads(path.read_text())
+    return summary
+
+
+def provenance(overrides: Sequence[str]) -> dict[str, Any]:
+    """Command, overrides, git state and versions."""
+    return {
+        "command": " ".join(["python", *sys.argv]),
+        "overrides": list(overrides),
+        "git": _git_state(),
+        "versions": {
+            "python": platform.python_version(),
+            **{package: version(package) for package in PACKAGES},
+        },
+    }
+
+
+def judged(labels: Sequence[int], probabilities: Sequence[Sequence[float]]) -> dict[str, Any]:
+    """Top-1 accuracy of predictions, with its interval.
+
+    Args:
+        labels: the N true labels.
+        probabilities: N rows of C.
+
+    Returns:
+        `val_accuracy` on the scale 0 to 1, `correct`, `count`, and the 95 % Wilson `interval`.
+    """
+    correct = sum(
+        label == max(range(len(row)), key=row.__getitem__)
+        for label, row in zip(labels, probabilities, strict=True)
+    )
+    return {
+        "val_accuracy": correct / len(labels),
+        "correct": correct,
+        "count": len(labels),
+        "interval": list(wilson_interval(correct, len(labels))),
+    }
+
+
+def write_predictions(
+    folder: Path,
+    paths: Iterable[str],
+    labels: Iterable[int],
+    probabilities: Iterable[Sequence[float]],
+    classes: Sequence[str],
+) -> None:
+    """Write predictions.csv: path, label, predicted, and a probability a class.
+
+    Args:
+        folder: the run folder.
+        paths: of the N pictures, relative to the data set.
+        labels: the N true labels.
+        probabilities: N rows of C, written with 8 decimals.
+        classes: the C names.
+    """
+    rows: list[list[str]] = [["path", "label", "predicted", *classes]]
+    for path, label, row in zip(paths, labels, probabilities, strict=True):
+        predicted = classes[max(range(len(row)), key=row.__getitem__)]
+        rows.append([path, classes[label], predicted, *(f"{p:.8f}" for p in row)])
+    write_csv(folder / "predictions.csv", rows)
+
+
+def write_csv(path: Path, rows: Iterable[Sequence[str]]) -> None:
+    """Write a CSV file, whole or not at all."""
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    write_file(path, text.getvalue())
+
+
+def _git_state() -> dict[str, Any] | None:
+    source = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(source), *arguments], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -1,0 +1,66 @@
+"""Tables for the console."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hymenoptera.results.records import read_summary
+
+
+def sweep_table(folder: Path) -> tuple[str, int]:
+    """The jobs of a sweep, one row each, as text.
+
+    Args:
+        folder: the sweep's, with a folder for each job, named by its number.
+
+    Returns:
+        The table, and how many of the jobs did not complete.
+    """
+    rows = [["overrides", "best accuracy", "95 % interval", "epoch", "time", "folder"]]
+    jobs = [p for p in folder.iterdir() if p.is_dir() and p.name.isdigit()]
+    failed = 0
+    for job in sorted(jobs, key=lambda p: int(p.name)):
+        summary = read_summary(job) or {"status": "killed", "overrides": []}
+        failed += summary["status"] != "completed"
+        rows.append([*_result(summary), str(job)])
+    return format_table(rows), failed
+
+
+def format_table(rows: Sequence[Sequence[str]]) -> str:
+    """Columns as wide as their longest cell, the first row underlined."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+
+
+def format_duration(seconds: float) -> str:
+    """Seconds as a person says them: "48 s", "15 min 50 s", "2 h 05 min"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def format_interval(interval: Sequence[float]) -> str:
+    """An interval on the scale 0 to 1 in percent: "89.2 to 96.9 %"."""
+    return f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f} %"
+
+
+def _result(summary: dict[str, Any]) -> list[str]:
+    overrides = " ".join(summary["overrides"])
+    best = summary.get("best")
+    if best is None:
+        return [overrides, summary["status"], "", "", ""]
+    status = "" if summary["status"] == "completed" else f" ({summary['status']})"
+    return [
+        overrides,
+        f"{100 * best['val_accuracy']:.1f} % ({best['correct']} of {best['count']}){status}",
+        format_interval(best["interval"]),
+        str(best["epoch"]),
+        format_duration(summary["durations"]["total_s"]),
+    ]
