@@ -5,7 +5,6 @@ Lightning, so that a wrong request is answered at once.
 """
 
 import math
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -249,7 +248,7 @@ def _check_files(config: dict[str, Any]) -> None:
 
 
 def _exists(path: str) -> bool:
-    return os.path.exists(Path(path).expanduser())
+    return Path(path).expanduser().exists()
 
 
 def _enabled(value: Any) -> str | None:

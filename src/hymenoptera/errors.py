@@ -7,6 +7,8 @@ three full sentences; `hymenoptera.launch` prints it and ends with its exit stat
 import difflib
 from collections.abc import Iterable
 
+MOST_LISTED = 12  # options in an error; beyond that, a list helps nobody
+
 
 class HymenopteraError(Exception):
     """Base of every error that is shown to the user as its message alone.
@@ -38,10 +40,10 @@ def nearest(word: str, options: Iterable[str], count: int = 3) -> str:
 
     Returns:
         A sentence to end an error with: "Did you mean a or b?" where some are close,
-        otherwise "Valid: a, b, c."
+        otherwise "Valid: a, b, c.", unless there are too many to list.
     """
     valid = sorted(set(options))
     close = difflib.get_close_matches(word, valid, n=count, cutoff=0.6)
     if close:
         return f"Did you mean {' or '.join(close)}?"
-    return f"Valid: {', '.join(valid)}." if valid else ""
+    return f"Valid: {', '.join(valid)}." if 0 < len(valid) <= MOST_LISTED else ""

@@ -21,16 +21,19 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from hymenoptera import config
-from hymenoptera.errors import HymenopteraError, RequestError, RunError, nearest
+from hymenoptera.errors import HymenopteraError, RequestError, nearest
+from hymenoptera.results.records import write_failure
 
 log = logging.getLogger(__name__)
 
 STARTED = time.monotonic()
 FULL_ERROR = "HYDRA_FULL_ERROR"
-OPTIONS = (
-    "--help --hydra-help --version --cfg --resolve --package --run --multirun --info "
-    "--shell-completion --config-path --config-name --config-dir --experimental-rerun"
-).split()
+SHOW_TRACEBACKS = os.environ.get(FULL_ERROR, "0") != "0"
+OPTIONS = (  # Hydra's own, by their long names
+    *("--help", "--hydra-help", "--version", "--cfg", "--resolve", "--package", "--run", "--info"),
+    *("--multirun", "--shell-completion", "--config-path", "--config-name", "--config-dir"),
+    "--experimental-rerun",
+)
 
 
 def launch(main: Callable[[], None]) -> NoReturn:
@@ -39,18 +42,15 @@ def launch(main: Callable[[], None]) -> NoReturn:
     The status is 0, or 1 for a run that failed, 2 for a bad request, 130 after Ctrl-C. With
     HYDRA_FULL_ERROR=1 errors keep their tracebacks.
     """
-    full_error = os.environ.get(FULL_ERROR, "0") == "1"
     os.environ[FULL_ERROR] = "1"  # has Hydra raise its errors, to be put in our words below
     try:
         _check_options(sys.argv[1:])
         sys.argv[1:] = _continue_run(sys.argv[1:])
         main()
     except (HymenopteraError, HydraException, OmegaConfBaseException, OSError) as error:
-        if full_error:
+        if SHOW_TRACEBACKS:
             raise
-        translated = _translate(error)
-        print(translated, file=sys.stderr)  # noqa: T201
-        sys.exit(translated.exit_status)
+        _end_with(_translate(error))
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)  # noqa: T201
         sys.exit(130)
@@ -65,20 +65,23 @@ def run(cfg: DictConfig) -> None:
     """
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
-    status = 0
+    alone = hydra.mode == RunMode.RUN
     try:
         from hymenoptera.training import train
 
         status = train(config.check(cfg), folder, list(hydra.overrides.task), STARTED)
-    except RequestError as error:
-        if hydra.mode == RunMode.RUN:
+    except HymenopteraError as error:
+        if alone and isinstance(error, RequestError):
             _leave_nothing(folder)
+        if SHOW_TRACEBACKS:
             raise
-        _record_refusal(folder, error)
-    except RunError as error:
+        if alone:
+            _end_with(error)
         status = error.exit_status
         log.error("%s", error)
-    if status and hydra.mode == RunMode.RUN:
+        if isinstance(error, RequestError):  # a RunError's record is there already
+            write_failure(folder, str(error), list(hydra.overrides.task))
+    if status and alone:
         sys.exit(status)
 
 
@@ -97,7 +100,7 @@ class Preflight(Callback):
         overrides = OverridesParser.create().parse_overrides(
             list(config.hydra.overrides.task) + list(config.hydra.overrides.hydra)
         )
-        fixed = [o.input_line for o in overrides if not o.is_sweep_override()]
+        fixed = [str(o.input_line) for o in overrides if not o.is_sweep_override()]
         loader = GlobalHydra.instance().config_loader()
         swept = [o for o in overrides if o.is_sweep_override()]
         first = [f"{o.get_key_element()}={next(o.sweep_string_iterator())}" for o in swept]
@@ -158,13 +161,6 @@ def _leave_nothing(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     if folder.parent != Path.cwd() and folder.parent.is_dir() and not any(folder.parent.iterdir()):
         folder.parent.rmdir()
-
-
-def _record_refusal(folder: Path, error: RequestError) -> None:
-    from hymenoptera.results.records import write_failure
-
-    log.error("%s", error)
-    write_failure(folder, str(error), list(HydraConfig.get().overrides.task))
 
 
 def _check_options(arguments: list[str]) -> None:
@@ -232,8 +228,7 @@ def _translate(error: Exception) -> HymenopteraError:
 
 def _nearest_key(key: str, root: Any) -> str:
     """Nearest valid keys: by the whole name, or by the last part of it."""
-    container = OmegaConf.to_container(root, resolve=False)
-    assert isinstance(container, dict)
+    container: dict[str, Any] = OmegaConf.to_container(root, resolve=False)  # type: ignore[assignment]
     container.pop("hydra", None)
     leaves = [k for k in config.flatten(container) if "_target_" not in k]
     groups = [k for k, value in container.items() if isinstance(value, dict)]

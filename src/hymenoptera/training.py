@@ -13,7 +13,7 @@ from pytorch_lightning.callbacks import Callback
 from hymenoptera.callbacks.console import Console, quieten_libraries
 from hymenoptera.callbacks.history import History
 from hymenoptera.callbacks.hparams import Hparams
-from hymenoptera.callbacks.interruption import Interrupted, Interruption
+from hymenoptera.callbacks.interruption import InterruptedTraining, Interruption
 from hymenoptera.config import build, build_named, flatten
 from hymenoptera.data.datamodule import PictureDataModule
 from hymenoptera.device import Device, resolve_device
@@ -82,28 +82,21 @@ def train(config: dict[str, Any], folder: Path, overrides: list[str], began: flo
     resume = _checkpoint_to_resume(run)
     _say_beginning(run, resume)
     fit_began = time.monotonic()
-    epochs_before = run.data.first_epoch
+    failure: Exception | None = None
     try:
         _fit(run, resume)
-        status, error = "completed", None
-    except Interrupted:
-        status, error = "interrupted", None
-    except Exception as failure:
-        if isinstance(failure, RequestError):  # the Trainer refused before the first step
-            raise
-        log.debug("The run failed.", exc_info=True)
-        status, error = "failed", _in_one_line(failure)
-    fit_s = time.monotonic() - fit_began
-    images = (len(run.history.rows) - epochs_before) * len(run.data.index.train)
-    run.record |= {"status": status, "epochs": len(run.history.rows)}
-    run.record |= {"best": _judge(run), "images_per_s": images / fit_s}
-    run.record["durations"] = {"fit_s": fit_s, "total_s": time.monotonic() - began}
-    if error is not None:
-        run.record["error"] = error
-    records.write_summary(folder, run.record)
-    if error is not None:
+        status = "completed"
+    except InterruptedTraining:
+        status = "interrupted"
+    except RequestError:  # the Trainer or the optimizer refused, before the first step
+        raise
+    except Exception as error:
+        status, failure = "failed", error
+        run.record["error"] = _in_one_line(error)
+    _record(run, status, fit_s=time.monotonic() - fit_began, began=began)
+    if failure is not None:
         raise RunError(
-            f"The run failed: {error}\n"
+            f"The run failed: {run.record['error']}\n"
             f"What there is of it lies in {folder}; HYDRA_FULL_ERROR=1 shows the traceback."
         ) from failure
     _say_end(run)
@@ -150,9 +143,7 @@ def _fit(run: Run, resume: Path | None) -> None:
         make_optimizer=partial(build, config["optimizer"]),
         make_scheduler=partial(build, scheduler) if scheduler["_target_"] else None,
         seed=config["seed"],
-        facts=checkpoints.describe(
-            run.classifier, config, run.record["data"]["manifest_hash"]
-        ),
+        facts=checkpoints.describe(run.classifier, config, run.record["data"]["manifest_hash"]),
     )
     callbacks: list[Callback] = [
         run.history,
@@ -216,6 +207,18 @@ def _checkpoint_to_resume(run: Run) -> Path | None:
             )
     run.data.first_epoch = checkpoint["epoch"] + 1
     return path
+
+
+def _record(run: Run, status: str, fit_s: float, began: float) -> None:
+    """Complete the record and write it."""
+    run.record |= {
+        "status": status,
+        "epochs": len(run.history.rows),
+        "best": _judge(run),
+        "images_per_s": run.history.images_trained / fit_s,
+        "durations": {"fit_s": fit_s, "total_s": time.monotonic() - began},
+    }
+    records.write_summary(run.folder, run.record)
 
 
 def _judge(run: Run) -> dict[str, Any] | None:

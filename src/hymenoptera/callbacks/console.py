@@ -15,6 +15,7 @@ from hymenoptera.results.tables import format_duration
 log = logging.getLogger(__name__)
 
 EXPLAINED_WARNINGS = (
+    "`isinstance(treespec, LeafSpec)` is deprecated",  # in Lightning's use of torch
 )
 """Warnings of the libraries that a user of this project can do nothing about, by exact text."""
 

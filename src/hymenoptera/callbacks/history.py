@@ -17,6 +17,7 @@ class History(pl.Callback):
 
     Attributes:
         rows: `epoch` (from 1), `step`, each of METRICS, and the rate of each parameter group.
+        images_trained: how many since this process began, each as often as it was shown.
 
     Args:
         folder: where metrics.csv is written.
@@ -24,7 +25,19 @@ class History(pl.Callback):
 
     def __init__(self, folder: Path) -> None:
         self.rows: list[dict[str, float]] = []
+        self.images_trained = 0
         self._folder = folder
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Count the batch's images."""
+        self.images_trained += len(batch[1])
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Add the epoch's row."""

@@ -31,7 +31,7 @@ class Hparams(pl.Callback):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the page's declaration: the settings, and the name of the metric to come."""
         for logger in _tensorboards(trainer):
-            begin, session, self._end = hparams(self._settings, {BEST: 0.0})  # the name alone
+            begin, session, self._end = _declaration(self._settings)
             writer = logger.experiment._get_file_writer()
             writer.add_summary(begin)
             writer.add_summary(session)
@@ -46,6 +46,12 @@ class Hparams(pl.Callback):
         """Mark the run as finished."""
         for logger in _tensorboards(trainer):
             logger.experiment._get_file_writer().add_summary(self._end)
+
+
+def _declaration(settings: dict[str, Any]) -> tuple[Summary, Summary, Summary]:
+    found: tuple[Summary, Summary, Summary]
+    found = hparams(settings, {BEST: 0.0})  # type: ignore[no-untyped-call] # takes the name alone
+    return found
 
 
 def _tensorboards(trainer: pl.Trainer) -> list[TensorBoardLogger]:

@@ -11,12 +11,12 @@ import pytorch_lightning as pl
 log = logging.getLogger(__name__)
 
 
-class Interrupted(Exception):
+class InterruptedTraining(Exception):  # noqa: N818
     """Training was asked to stop. Raised between two batches, through the Trainer."""
 
 
 class Interruption(pl.Callback):
-    """Turns the first SIGINT or SIGTERM into `Interrupted` at the end of the batch.
+    """Turns the first SIGINT or SIGTERM into `InterruptedTraining` at the end of the batch.
 
     The second one ends the process at once, with status 130. (Left to itself, Lightning ends the
     process at the first, and the record is never written.)
@@ -68,4 +68,4 @@ class Interruption(pl.Callback):
 
     def _stop_if_asked(self) -> None:
         if self._asked:
-            raise Interrupted
+            raise InterruptedTraining

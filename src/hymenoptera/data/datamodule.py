@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from hymenoptera.data.dataset import EpochSampler, PictureDataset, Transform
+from hymenoptera.data.dataset import EpochSampler, PictureDataset
 from hymenoptera.data.drawn import draw_data_set
 from hymenoptera.data.folders import Index, Sample, index_folder
 from hymenoptera.data.hymenoptera import fetch
@@ -140,7 +140,7 @@ class PictureDataModule(pl.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Validation batches, in the order of `index.val`."""
-        dataset = PictureDataset(self.index.val, self._eval_transform)
+        dataset = PictureDataset(self.index.val, self._known.transform())
         return self._loader(dataset, self.eval_batch_size, shuffle=False)
 
     @property
@@ -148,10 +148,6 @@ class PictureDataModule(pl.LightningDataModule):
         if self._preprocessing is None:
             raise RuntimeError("use() comes before the loaders")
         return self._preprocessing
-
-    @property
-    def _eval_transform(self) -> Transform:
-        return self._known.transform()
 
     def _loader(self, dataset: PictureDataset, batch_size: int, shuffle: bool) -> DataLoader[Any]:
         return DataLoader(

@@ -8,7 +8,13 @@ from tqdm import tqdm
 
 from hymenoptera.errors import RequestError, RunError
 
-UNREADABLE = (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError)
+UNREADABLE = (
+    OSError,
+    UnidentifiedImageError,
+    SyntaxError,
+    ValueError,
+    Image.DecompressionBombError,
+)
 
 
 def read_picture(path: Path) -> Image.Image:

@@ -1,8 +1,6 @@
 """What a checkpoint says of itself, and the classifier back from it alone."""
 
 import io
-import pickle
-import zipfile
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -15,6 +13,7 @@ from hymenoptera.atomic import write_file
 from hymenoptera.errors import RequestError
 from hymenoptera.models.backbone import build_backbone
 from hymenoptera.models.classifier import Classifier
+from hymenoptera.models.weights import load_without_code
 from hymenoptera.preprocessing import Preprocessing
 
 KEY = "hymenoptera"  # where the facts below stand in the checkpoint
@@ -95,8 +94,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise RequestError(f"{path}: there is no such checkpoint.")
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, zipfile.BadZipFile) as error:
+        checkpoint: dict[str, Any] = load_without_code(path)
+    except ValueError as error:
         raise RequestError(
             f"{path} cannot be read as a checkpoint: it is damaged, or holds more than tensors "
             f"and plain values."

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from hymenoptera.models.backbone import Backbone
-from hymenoptera.preprocessing import Preprocessing
 
 
 class Classifier(nn.Module):

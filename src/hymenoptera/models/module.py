@@ -52,13 +52,9 @@ class ClassifierModule(pl.LightningModule):
         self._facts = facts
         self._loss = nn.CrossEntropyLoss()
         count = len(classifier.classes)
-        self._accuracy = nn.ModuleDict(
-            {
-                f"{part}_accuracy": MulticlassAccuracy(num_classes=count, average="micro")
-                for part in ("train", "val")
-            }
-        )
-        self._losses = nn.ModuleDict({f"{part}_loss": MeanMetric() for part in ("train", "val")})
+        self._train_loss, self._val_loss = MeanMetric(), MeanMetric()
+        self._train_accuracy = MulticlassAccuracy(num_classes=count, average="micro")
+        self._val_accuracy = MulticlassAccuracy(num_classes=count, average="micro")
 
     def on_train_epoch_start(self) -> None:
         """Derive the epoch's random numbers from seed and epoch, so that a resumed run has them."""
@@ -74,7 +70,7 @@ class ClassifierModule(pl.LightningModule):
         Returns:
             () float32, the mean cross-entropy.
         """
-        loss = self._compute(batch, "train")
+        loss = self._compute(batch, "train", self._train_loss, self._train_accuracy)
         self.log("train/loss_step", loss)
         for group in self.trainer.optimizers[0].param_groups:
             self.log(f"lr/{group['name']}", group["lr"])
@@ -82,7 +78,7 @@ class ClassifierModule(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Metrics of a batch; arguments as in `training_step`."""
-        self._compute(batch, "val")
+        self._compute(batch, "val", self._val_loss, self._val_accuracy)
 
     def configure_optimizers(self) -> Any:
         """The optimizer over the transfer's groups, and the schedule, stepped every step."""
@@ -99,14 +95,14 @@ class ClassifierModule(pl.LightningModule):
         checkpoints.close_epoch(checkpoint)
         checkpoint[checkpoints.KEY] = self._facts
 
-    def _compute(self, batch: Batch, part: str) -> Tensor:
+    def _compute(
+        self, batch: Batch, part: str, mean_loss: MeanMetric, accuracy: MulticlassAccuracy
+    ) -> Tensor:
         images, labels = batch
         logits = self.classifier(images)  # (B, C)
         loss: Tensor = self._loss(logits, labels)
-        mean = self._losses[f"{part}_loss"]
-        mean.update(loss.detach(), weight=len(labels))
-        accuracy = self._accuracy[f"{part}_accuracy"]
+        mean_loss.update(loss.detach(), weight=len(labels))
         accuracy.update(logits.detach(), labels)
-        self.log(f"{part}/loss", mean, on_step=False, on_epoch=True)
+        self.log(f"{part}/loss", mean_loss, on_step=False, on_epoch=True)
         self.log(f"{part}/accuracy", accuracy, on_step=False, on_epoch=True)
         return loss

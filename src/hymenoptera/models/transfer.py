@@ -1,6 +1,5 @@
 """What of a classifier is trained, and at which rate."""
 
-from collections.abc import Iterator
 from typing import Any, Protocol
 
 from hymenoptera.models.classifier import Classifier
@@ -20,9 +19,3 @@ class Full:
     def parameter_groups(self, classifier: Classifier) -> list[dict[str, Any]]:
         """One group of all parameters."""
         return [{"params": list(classifier.parameters()), "name": "all"}]
-
-
-def parameter_counts(classifier: Classifier) -> Iterator[int]:
-    """How many parameters there are, and how many of them are trained."""
-    yield sum(p.numel() for p in classifier.parameters())
-    yield sum(p.numel() for p in classifier.parameters() if p.requires_grad)

@@ -1,16 +1,31 @@
 """Files of weights: state dicts in safetensors or in torch's own format, never code."""
 
 import hashlib
-import pickle
-import zipfile
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
 from hymenoptera.errors import RequestError
+
+
+def load_without_code(path: Path) -> Any:
+    """Load what a file holds, onto the CPU, if that is tensors and plain containers alone.
+
+    Args:
+        path: a `.safetensors` file, or one that `torch.save` wrote.
+
+    Raises:
+        ValueError: the file is damaged, of another format, or would have to run code.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            return load_safetensors(path.read_bytes())
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # bytes from anywhere make the readers raise almost anything
+        raise ValueError(f"{path} cannot be read") from error
 
 
 def read_state_dict(path: Path) -> tuple[dict[str, Tensor], str]:
@@ -29,19 +44,8 @@ def read_state_dict(path: Path) -> tuple[dict[str, Tensor], str]:
     if not path.is_file():
         raise RequestError(f"model.weights={path}: there is no such file.")
     try:
-        if path.suffix == ".safetensors":
-            state = load_safetensors(path.read_bytes())
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        SafetensorError,
-        pickle.UnpicklingError,
-        RuntimeError,
-        EOFError,
-        ValueError,
-        KeyError,
-        zipfile.BadZipFile,
-    ) as error:
+        state = load_without_code(path)
+    except ValueError as error:
         raise RequestError(
             f"model.weights={path} is not a state dict: it cannot be read as a "
             f"{'safetensors' if path.suffix == '.safetensors' else 'torch'} file of tensors alone."

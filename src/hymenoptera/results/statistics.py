@@ -3,7 +3,9 @@
 import math
 
 
-def wilson_interval(successes: int, count: int, z: float = 1.959963984540054) -> tuple[float, float]:
+def wilson_interval(
+    successes: int, count: int, z: float = 1.959963984540054
+) -> tuple[float, float]:
     """Interval for a proportion that holds its level on small samples and near 0 and 1.
 
     Args:

@@ -1,0 +1,52 @@
+# make help lists the targets.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo train test lint format tensorboard bench clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+	@echo
+	@echo "  PYTHON=python3.12 picks the interpreter (3.11 to 3.13); ARGS=\"key=value ...\" goes to train.py"
+
+install: $(INSTALLED) ## make .venv and install the tested versions into it
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || \
+	  { echo "Python 3.11, 3.12 or 3.13 is needed; PYTHON= names one: make install PYTHON=python3.12" >&2; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	@touch $@
+
+demo: $(INSTALLED) ## about a minute, no download: an untrained network on pictures that the project draws
+	$(BIN)/python train.py experiment=demo $(ARGS)
+
+train: $(INSTALLED) ## the article: a pretrained ResNet-18 on ants and bees
+	$(BIN)/python train.py $(ARGS)
+
+test: $(INSTALLED) ## all tests; those on the real data where HYMENOPTERA_TEST_ARCHIVE names the archive
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(INSTALLED) ## ruff, format and types, without changing anything
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(INSTALLED) ## put the code into its format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+tensorboard: $(INSTALLED) ## all runs side by side, in a browser
+	$(BIN)/tensorboard --logdir runs $(ARGS)
+
+bench: $(INSTALLED) ## how fast the command line answers, beside a bare Hydra program
+	$(BIN)/python benchmarks/answers.py $(ARGS)
+
+clean: ## remove .venv and caches; data/ and runs/ stay
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache src/*.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,124 @@
+"""Fixtures that every folder of tests uses: small pictures, and the real command line."""
+
+import multiprocessing
+import os
+import runpy
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parent.parent
+ARCHIVE = "HYMENOPTERA_TEST_ARCHIVE"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended."""
+
+    status: int
+    out: str
+    err: str
+
+
+def write_pictures(root: Path, parts: dict[str, dict[str, int]], side_px: int = 40) -> Path:
+    """Write class folders of noisy pictures whose tint tells the class: {part: {class: count}}."""
+    generator = np.random.default_rng(0)
+    for part, classes in parts.items():
+        for label, (name, count) in enumerate(classes.items()):
+            folder = root / part / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                pixels = generator.integers(0, 256, (side_px, side_px + 8, 3))
+                pixels[..., label % 3] //= 3
+                Image.fromarray(pixels.astype("uint8")).save(folder / f"{number:03d}.png")
+    return root
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with train/ and val/ of three classes."""
+    classes = ("ash", "birch", "cedar")
+    root = tmp_path_factory.mktemp("pictures") / "trees"
+    return write_pictures(
+        root, {"train": dict.fromkeys(classes, 8), "val": dict.fromkeys(classes, 4)}
+    )
+
+
+@pytest.fixture
+def tiny(pictures: Path) -> list[str]:
+    """Overrides for a run of two epochs that takes a second or two."""
+    return [
+        "data=imagefolder",
+        f"data.root={pictures}",
+        "data.num_workers=0",
+        "data.batch_size=8",
+        "model.weights=none",
+        "model.image_size=32",
+        "trainer.max_epochs=2",
+    ]
+
+
+def _command(arguments: list[str], cwd: Path, environment: dict[str, str]) -> None:
+    os.setsid()
+    os.chdir(cwd)
+    os.environ.update(environment)
+    for descriptor, name in ((1, "out.txt"), (2, "err.txt")):
+        os.dup2(os.open(name, os.O_CREAT | os.O_WRONLY | os.O_TRUNC), descriptor)
+    sys.argv = ["train.py", *arguments]
+    sys.path.insert(0, str(ROOT))
+    runpy.run_path(str(ROOT / "train.py"), run_name="__main__")
+
+
+@pytest.fixture
+def start_train(tmp_path: Path) -> Callable[..., multiprocessing.Process]:
+    """Start `python train.py ARGUMENTS` in tmp_path, in a process that has torch already.
+
+    The process is forked from a server that has done nothing but import torch and Lightning: the
+    command is the real one, without their seconds of import.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "torchvision", "pytorch_lightning", "tensorboard"])
+
+    def start(*arguments: str, **environment: str) -> multiprocessing.Process:
+        environment = {"OMP_NUM_THREADS": "1", "HYDRA_FULL_ERROR": "0", **environment}
+        process = context.Process(target=_command, args=(list(arguments), tmp_path, environment))
+        process.start()
+        return process  # type: ignore[return-value]
+
+    return start
+
+
+@pytest.fixture
+def run_train(
+    tmp_path: Path, start_train: Callable[..., multiprocessing.Process]
+) -> Callable[..., Ended]:
+    """Run `python train.py ARGUMENTS` in tmp_path to its end."""
+
+    def run(*arguments: str, **environment: str) -> Ended:
+        process = start_train(*arguments, **environment)
+        process.join(timeout=300)
+        assert process.exitcode is not None, "the command did not end"
+        return Ended(
+            process.exitcode, (tmp_path / "out.txt").read_text(), (tmp_path / "err.txt").read_text()
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def real_archive() -> Path:
+    """The real hymenoptera archive; skips where the environment does not name it."""
+    if ARCHIVE not in os.environ:
+        pytest.skip(f"needs the real archive: set {ARCHIVE} to it")
+    return Path(os.environ[ARCHIVE])
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HYMENOPTERA_SOURCE", "HYMENOPTERA_WEIGHTS", "HYMENOPTERA_FOLDER"):
+        monkeypatch.delenv(name, raising=False)

@@ -1,0 +1,55 @@
+"""Order and augmentation are determined by seed and epoch alone."""
+
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torchvision.transforms import v2
+
+from hymenoptera.data.dataset import EpochSampler, PictureDataset
+from hymenoptera.data.folders import Sample
+from hymenoptera.data.pictures import read_picture
+
+
+def test_an_epoch_has_every_sample_once_in_an_order_of_its_own() -> None:
+    sampler = EpochSampler(50, seed=0, shuffle=True)
+    first = list(sampler)
+    assert sorted(index for index, _ in first) == list(range(50))
+    assert list(sampler) == first
+    sampler.set_epoch(1)
+    second = list(sampler)
+    assert [i for i, _ in second] != [i for i, _ in first]
+    assert not {seed for _, seed in second} & {seed for _, seed in first}
+    assert list(EpochSampler(50, seed=0, shuffle=True, epoch=1)) == second
+    assert list(EpochSampler(50, seed=1, shuffle=True)) != first
+
+
+def test_without_shuffling_the_order_stays() -> None:
+    assert [i for i, _ in EpochSampler(5, seed=0, shuffle=False)] == [0, 1, 2, 3, 4]
+
+
+def test_a_picture_is_augmented_by_its_seed_and_leaves_torchs_generator_alone(
+    pictures: Path,
+) -> None:
+    transform = v2.Compose([v2.RandomResizedCrop(16), v2.PILToTensor()])
+    dataset = PictureDataset([Sample(pictures / "train/ash/000.png", 0)], transform)
+    torch.manual_seed(5)
+    a, label = dataset[0, 11]
+    after = torch.rand(1)
+    b, _ = dataset[0, 11]
+    c, _ = dataset[0, 12]
+    assert label == 0
+    assert torch.equal(a, b)
+    assert not torch.equal(a, c)
+    torch.manual_seed(5)
+    assert torch.equal(after, torch.rand(1))
+
+
+def test_a_picture_is_read_upright_and_as_rgb(tmp_path: Path) -> None:
+    path = tmp_path / "turned.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown after a quarter turn
+    Image.new("L", (30, 20), 128).save(path, exif=exif)
+    picture = read_picture(path)
+    assert picture.mode == "RGB"
+    assert picture.size == (20, 30)

@@ -1,0 +1,265 @@
+"""A whole run through the real command line: what it prints, what it leaves, how it goes on."""
+
+import csv
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from multiprocessing import Process
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from conftest import Ended, write_pictures
+
+Run = Callable[..., Ended]
+
+
+def only_run(folder: Path) -> Path:
+    """The single run folder below runs/."""
+    (run,) = (folder / "runs").iterdir()
+    return run
+
+
+def read(path: Path) -> dict[str, object]:
+    return json.loads(path.read_text())
+
+
+def test_a_run_leaves_a_whole_folder(tmp_path: Path, run_train: Run, tiny: list[str]) -> None:
+    ended = run_train(*tiny, "seed=3")
+    assert ended.status == 0, ended.err
+    run = only_run(tmp_path)
+    assert {p.name for p in run.iterdir() if not p.name.startswith("events")} == {
+        *(".hydra", "train.log", "checkpoints", "pictures"),
+        *("metrics.csv", "predictions.csv", "summary.json"),
+    }
+    assert {p.name for p in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+
+    summary = read(run / "summary.json")
+    assert summary["status"] == "completed"
+    assert summary["seed"] == 3
+    assert summary["overrides"] == [*tiny, "seed=3"]
+    assert summary["device"]["precision"] == "32-true" or torch.cuda.is_available()
+    assert summary["data"]["classes"] == ["ash", "birch", "cedar"]
+    assert (summary["data"]["train_count"], summary["data"]["val_count"]) == (24, 12)
+    assert summary["epochs"] == 2
+    best = summary["best"]
+    assert best["interval"][0] < best["val_accuracy"] < best["interval"][1] or best[
+        "val_accuracy"
+    ] in (0, 1)
+
+    rows = list(csv.DictReader((run / "metrics.csv").open()))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    accuracy = [float(row["val/accuracy"]) for row in rows]
+    assert best["val_accuracy"] == pytest.approx(max(accuracy))
+    assert best["epoch"] == accuracy.index(max(accuracy)) + 1
+
+    predictions = list(csv.DictReader((run / "predictions.csv").open()))
+    assert len(predictions) == 12
+    assert predictions[0]["path"] == "val/ash/000.png"
+    right = sum(row["label"] == row["predicted"] for row in predictions)
+    assert right == best["correct"]
+    for row in predictions:
+        shares = {name: float(row[name]) for name in ("ash", "birch", "cedar")}
+        assert sum(shares.values()) == pytest.approx(1, abs=1e-6)
+        assert max(shares, key=shares.__getitem__) == row["predicted"]
+
+
+def test_the_console_has_no_unexplained_line(
+    tmp_path: Path, run_train: Run, tiny: list[str]
+) -> None:
+    ended = run_train(*tiny)
+    assert ended.err == ""
+    lines = [line for line in ended.out.splitlines() if line]
+    starts = "pictures|       |model|device|run folder|epoch|    1|    2|best|     |time|checkpoint"
+    expected = [*starts.split("|"), "curves"]
+    assert len(lines) == len(expected), ended.out
+    for line, start in zip(lines, expected, strict=True):
+        assert line.startswith(start), ended.out
+    assert "12 to validate, in 3 classes (ash, birch, cedar)" in ended.out
+    log = (only_run(tmp_path) / "train.log").read_text()
+    assert "ERROR" not in log
+    for line in lines:
+        assert line.strip() in log
+
+
+def test_the_same_command_gives_the_same_bytes(
+    tmp_path: Path, run_train: Run, tiny: list[str]
+) -> None:
+    """Whatever the number of processes that read pictures; another seed gives other numbers."""
+    for name, more in (("a", []), ("b", ["data.num_workers=2"]), ("c", ["seed=1"])):
+        assert run_train(*tiny, *more, f"hydra.run.dir={name}").status == 0
+    for file in ("metrics.csv", "predictions.csv"):
+        a, b, c = ((tmp_path / name / file).read_bytes() for name in "abc")
+        assert a == b
+        assert a != c
+
+
+def wait_for(condition: Callable[[], bool], process: Process, timeout_s: float = 120) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert process.is_alive(), "the command ended early"
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("more", [[], ["model=efficientnet_b0", "scheduler=one_cycle"]])
+def test_a_killed_run_goes_on_as_if_it_had_not_been(
+    tmp_path: Path,
+    run_train: Run,
+    start_train: Callable[..., Process],
+    tiny: list[str],
+    more: list[str],
+) -> None:
+    """kill -9 in the middle; with dropout and a schedule too."""
+    command = [*tiny, *more, "trainer.max_epochs=5", "data.batch_size=2"]
+    assert run_train(*command, "hydra.run.dir=whole").status == 0
+    process = start_train(*command, "hydra.run.dir=killed")
+    metrics = tmp_path / "killed" / "metrics.csv"
+    wait_for(lambda: metrics.exists() and len(metrics.read_text().splitlines()) >= 3, process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.join()
+    assert not (tmp_path / "killed" / "summary.json").exists()
+    ended = run_train("resume=killed")
+    assert ended.status == 0, ended.err
+    assert "going on from" in ended.out
+    for file in ("metrics.csv", "predictions.csv"):
+        assert (tmp_path / "killed" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
+    assert not [p for p in (tmp_path / "killed" / "checkpoints").iterdir() if p.suffix != ".ckpt"]
+
+
+def test_ctrl_c_keeps_the_record_and_names_the_command_to_go_on(
+    tmp_path: Path, run_train: Run, start_train: Callable[..., Process], tiny: list[str]
+) -> None:
+    command = [*tiny, "trainer.max_epochs=200", "hydra.run.dir=run"]
+    process = start_train(*command)
+    wait_for(lambda: (tmp_path / "run" / "checkpoints" / "last.ckpt").exists(), process)
+    os.kill(process.pid, signal.SIGINT)
+    process.join(timeout=60)
+    assert process.exitcode == 130
+    assert "resume=run" in (tmp_path / "out.txt").read_text()
+    summary = read(tmp_path / "run" / "summary.json")
+    assert summary["status"] == "interrupted"
+    assert summary["best"]["count"] == 12
+
+
+def test_resume_refuses_another_model(tmp_path: Path, run_train: Run, tiny: list[str]) -> None:
+    assert run_train(*tiny, "hydra.run.dir=run").status == 0
+    before = (tmp_path / "run" / "summary.json").read_bytes()
+    ended = run_train("resume=run", "model=resnet34")
+    assert ended.status == 2
+    assert "resnet18" in ended.err
+    assert "resnet34" in ended.err
+    assert (tmp_path / "run" / "summary.json").read_bytes() == before
+    assert (tmp_path / "run" / "checkpoints" / "best.ckpt").exists()
+
+
+def test_a_sweep_prints_a_table_of_its_jobs(
+    tmp_path: Path, run_train: Run, tiny: list[str]
+) -> None:
+    ended = run_train("-m", *tiny, "trainer.max_epochs=1", "optimizer.lr=1e-4,1e-2")
+    assert ended.status == 0, ended.err
+    sweep = only_run(tmp_path)
+    table = ended.out.split("overrides")[-1].splitlines()
+    jobs = [line for line in table if "optimizer.lr=" in line]
+    assert len(jobs) == 2
+    for number, (line, rate) in enumerate(zip(jobs, ("1e-4", "1e-2"), strict=True)):
+        summary = read(sweep / str(number) / "summary.json")
+        assert f"optimizer.lr={rate}" in line
+        assert f"{summary['best']['correct']} of 12" in line
+        assert line.endswith(f"{sweep.name}/{number}")
+
+
+def test_a_sweep_goes_on_after_a_job_that_fails(
+    tmp_path: Path, run_train: Run, tiny: list[str]
+) -> None:
+    path = tmp_path / "weights.pth"
+    path.write_text("not weights")
+    ended = run_train("-m", *tiny, "trainer.max_epochs=1", f"model.weights={path},none")
+    assert ended.status == 1
+    sweep = only_run(tmp_path)
+    assert read(sweep / "0" / "summary.json")["status"] == "failed"
+    assert read(sweep / "1" / "summary.json")["status"] == "completed"
+    assert "1 of the jobs failed" in ended.out
+
+
+def test_tensorboard_has_curves_pictures_and_hparams(
+    tmp_path: Path, run_train: Run, tiny: list[str]
+) -> None:
+    assert run_train(*tiny, "optimizer.lr=2e-4").status == 0
+    run = only_run(tmp_path)
+    events = EventAccumulator(str(run)).Reload()
+    tags = events.Tags()
+    assert {"train/loss", "train/accuracy", "val/loss", "val/accuracy", "lr/all"} <= set(
+        tags["scalars"]
+    )
+    assert "hp_metric" not in tags["scalars"]
+    assert len(events.Scalars("train/loss_step")) == 2 * 3  # every step, though there are few
+    assert events.Scalars("lr/all")[0].value == pytest.approx(2e-4)
+    best = read(run / "summary.json")["best"]
+    assert events.Scalars("best/val_accuracy")[-1].value == pytest.approx(best["val_accuracy"])
+    assert tags["images"] == ["pictures/augmented"]
+    assert Image.open(run / "pictures" / "augmented.png").size[0] > 4 * 160
+    hparams = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
+    assert b"optimizer.lr" in hparams
+    declared = events.summary_metadata["_hparams_/experiment"].plugin_data.content
+    assert b"best/val_accuracy" in declared
+
+
+def test_csv_alone_writes_no_events(tmp_path: Path, run_train: Run, tiny: list[str]) -> None:
+    ended = run_train(*tiny, "logger=csv", "callbacks.augmented_pictures.enabled=false")
+    assert ended.status == 0
+    run = only_run(tmp_path)
+    assert not list(run.glob("events*"))
+    assert not (run / "pictures").exists()
+    assert (run / "metrics.csv").exists()
+    assert "tensorboard" not in ended.out
+
+
+def test_unreadable_pictures_are_skipped_and_counted(
+    tmp_path: Path, run_train: Run, tiny: list[str]
+) -> None:
+    trees = {"ash": 4, "birch": 4}
+    root = write_pictures(tmp_path / "pictures", {"train": trees, "val": trees})
+    (root / "train" / "ash" / "000.png").write_text("not a picture")
+    ended = run_train(*tiny, f"data.root={root}", "data.on_error=skip")
+    assert ended.status == 0, ended.err
+    assert "1 unreadable skipped" in ended.out
+    facts = read(only_run(tmp_path) / "summary.json")["data"]
+    assert list(facts["skipped_pictures"]) == ["train/ash/000.png"]
+    assert facts["train_count_by_class"] == {"ash": 3, "birch": 4}
+
+
+def test_a_picture_that_vanishes_fails_the_run_with_its_record(
+    tmp_path: Path, run_train: Run, start_train: Callable[..., Process], tiny: list[str]
+) -> None:
+    trees = {"ash": 4, "birch": 4}
+    root = write_pictures(tmp_path / "pictures", {"train": trees, "val": trees})
+    process = start_train(*tiny, f"data.root={root}", "trainer.max_epochs=200", "hydra.run.dir=run")
+    wait_for(lambda: (tmp_path / "run" / "checkpoints" / "last.ckpt").exists(), process)
+    (root / "train" / "ash" / "000.png").unlink()
+    process.join(timeout=60)
+    assert process.exitcode == 1
+    error = (tmp_path / "err.txt").read_text()
+    assert "000.png" in error
+    assert len(error.strip().splitlines()) <= 3
+    assert read(tmp_path / "run" / "summary.json")["status"] == "failed"
+
+
+def test_early_stopping_is_one_override_away(
+    tmp_path: Path, run_train: Run, tiny: list[str]
+) -> None:
+    ended = run_train(
+        *tiny,
+        "trainer.max_epochs=9",
+        "callbacks.early_stopping.enabled=true",
+        "callbacks.early_stopping.patience=1",
+        "callbacks.early_stopping.monitor=train/loss",
+        "callbacks.early_stopping.mode=max",  # the loss falls: it stops after two epochs or three
+    )
+    assert ended.status == 0, ended.err
+    assert read(only_run(tmp_path) / "summary.json")["epochs"] < 9
