@@ -35,7 +35,7 @@ def test_a_run_leaves_a_whole_folder(tmp_path: Path, run_train: Run, tiny: list[
     run = only_run(tmp_path)
     assert {p.name for p in run.iterdir() if not p.name.startswith("events")} == {
         *(".hydra", "train.log", "checkpoints", "pictures"),
-        *("metrics.csv", "predictions.csv", "summary.json"),
+        *("metrics.csv", "predictions.csv", "summary.json", "hparams.yaml"),
     }
     assert {p.name for p in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
 
@@ -75,7 +75,9 @@ def test_the_console_has_no_unexplained_line(
     ended = run_train(*tiny)
     assert ended.err == ""
     lines = [line for line in ended.out.splitlines() if line]
-    starts = "pictures|       |model|device|run folder|epoch|    1|    2|best|     |time|checkpoint"
+    starts = (
+        "pictures|     |model|     |device|run folder|epoch|    1|    2|best|     |time|checkpoint"
+    )
     expected = [*starts.split("|"), "curves"]
     assert len(lines) == len(expected), ended.out
     for line, start in zip(lines, expected, strict=True):
@@ -126,7 +128,7 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(
     assert not (tmp_path / "killed" / "summary.json").exists()
     ended = run_train("resume=killed")
     assert ended.status == 0, ended.err
-    assert "going on from" in ended.out
+    assert "going on after epoch" in ended.out
     for file in ("metrics.csv", "predictions.csv"):
         assert (tmp_path / "killed" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
     assert not [p for p in (tmp_path / "killed" / "checkpoints").iterdir() if p.suffix != ".ckpt"]
@@ -156,6 +158,8 @@ def test_resume_refuses_another_model(tmp_path: Path, run_train: Run, tiny: list
     assert "resnet34" in ended.err
     assert (tmp_path / "run" / "summary.json").read_bytes() == before
     assert (tmp_path / "run" / "checkpoints" / "best.ckpt").exists()
+    assert run_train("resume=run", "trainer.max_epochs=3").status == 0
+    assert read(tmp_path / "run" / "summary.json")["epochs"] == 3
 
 
 def test_a_sweep_prints_a_table_of_its_jobs(

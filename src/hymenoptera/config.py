@@ -129,6 +129,8 @@ RULES: dict[str, Rule] = {
         "auto", "32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true", 32
     ),
     "trainer.gradient_clip_val": _optional(_number(0, above=True)),
+    "trainer.check_val_every_n_epoch": _one_of(1),  # an epoch's row has both parts
+    "trainer.fast_dev_run": _one_of(False),  # leaves no checkpoint; trainer=debug does
     "trainer.limit_train_batches": _number(0, above=True),
     "trainer.limit_val_batches": _number(0, above=True),
     "callbacks.early_stopping.patience": _integer(0),

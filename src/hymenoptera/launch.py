@@ -27,6 +27,7 @@ from hymenoptera.results.records import write_failure
 log = logging.getLogger(__name__)
 
 STARTED = time.monotonic()
+INTERRUPTED = 130  # the shell's status for Ctrl-C
 FULL_ERROR = "HYDRA_FULL_ERROR"
 SHOW_TRACEBACKS = os.environ.get(FULL_ERROR, "0") != "0"
 OPTIONS = (  # Hydra's own, by their long names
@@ -53,7 +54,7 @@ def launch(main: Callable[[], None]) -> NoReturn:
         _end_with(_translate(error))
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)  # noqa: T201
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
     sys.exit(0)
 
 
@@ -70,6 +71,9 @@ def run(cfg: DictConfig) -> None:
         from hymenoptera.training import train
 
         status = train(config.check(cfg), folder, list(hydra.overrides.task), STARTED)
+    except KeyboardInterrupt:
+        _leave_nothing(folder)
+        raise
     except HymenopteraError as error:
         if alone and isinstance(error, RequestError):
             _leave_nothing(folder)
@@ -81,7 +85,7 @@ def run(cfg: DictConfig) -> None:
         log.error("%s", error)
         if isinstance(error, RequestError):  # a RunError's record is there already
             write_failure(folder, str(error), list(hydra.overrides.task))
-    if status and alone:
+    if status == INTERRUPTED or (status and alone):
         sys.exit(status)
 
 
@@ -198,7 +202,8 @@ def _continue_run(arguments: list[str]) -> list[str]:
         for override in OmegaConf.to_object(OmegaConf.load(overrides))  # type: ignore[union-attr]
         if not str(override).startswith("resume=")
     ]
-    return [*map(str, kept), *arguments, f"hydra.run.dir={folder}"]
+    # the run keeps the overrides it was begun with: what is given now may yet be refused
+    return [*map(str, kept), *arguments, f"hydra.run.dir={folder}", "hydra.output_subdir=null"]
 
 
 def _translate(error: Exception) -> HymenopteraError:

@@ -22,8 +22,7 @@ from hymenoptera.models import checkpoint as checkpoints
 from hymenoptera.models.classifier import Classifier
 from hymenoptera.models.inference import predict
 from hymenoptera.models.module import ClassifierModule
-from hymenoptera.results import records
-from hymenoptera.results.tables import format_duration, format_interval
+from hymenoptera.results import announcements, records
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +49,7 @@ class Run:
         classifier: what is trained.
         history: a row an epoch, filled while it trains.
         record: summary.json as far as it is known.
+        resume: the checkpoint to go on from, if any.
     """
 
     config: dict[str, Any]
@@ -59,6 +59,7 @@ class Run:
     classifier: Classifier
     history: History
     record: dict[str, Any]
+    resume: Path | None
 
 
 def train(config: dict[str, Any], folder: Path, overrides: list[str], began: float) -> int:
@@ -78,13 +79,16 @@ def train(config: dict[str, Any], folder: Path, overrides: list[str], began: flo
         RunError: training failed; the record says why.
     """
     quieten_libraries()
-    run = prepare(config, folder, overrides)
-    resume = _checkpoint_to_resume(run)
-    _say_beginning(run, resume)
+    resume = None if config["resume"] is None else _checkpoint_to_resume(config["resume"])
+    run = prepare(config, folder, overrides, resume)
+    message = config["message"]
+    if message["begin"]:
+        log.info("%s\n", message["begin"].strip())
+    log.info("%s\n", announcements.beginning(run.record, folder, run.data.first_epoch))
     fit_began = time.monotonic()
     failure: Exception | None = None
     try:
-        _fit(run, resume)
+        _fit(run)
         status = "completed"
     except InterruptedTraining:
         status = "interrupted"
@@ -99,42 +103,78 @@ def train(config: dict[str, Any], folder: Path, overrides: list[str], began: flo
             f"The run failed: {run.record['error']}\n"
             f"What there is of it lies in {folder}; HYDRA_FULL_ERROR=1 shows the traceback."
         ) from failure
-    _say_end(run)
+    log.info("\n%s", announcements.ending(run.record, folder, bool(config["logger"])))
+    if message["end"] and status == "completed":
+        log.info("\n%s", message["end"].strip())
     return 130 if status == "interrupted" else 0
 
 
-def prepare(config: dict[str, Any], folder: Path, overrides: list[str]) -> Run:
+def prepare(
+    config: dict[str, Any], folder: Path, overrides: list[str], resume: Path | None = None
+) -> Run:
     """Introduce data and model to each other: class names one way, preprocessing the other.
 
     Raises:
-        RequestError: device, pictures or weights cannot be had.
+        RequestError: device, pictures or weights cannot be had, or the checkpoint to resume from
+            is another model's.
     """
     trainer = config["trainer"]
     device = resolve_device(trainer["accelerator"], trainer["devices"], trainer["precision"])
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     data: PictureDataModule = build(config["data"])
     data.setup()
-    backbone = build(config["model"])
+    # a resumed run takes all its weights from the checkpoint
+    backbone = build(config["model"] | ({} if resume is None else {"weights": "none"}))
     classifier = Classifier(backbone, data.index.classes)
     data.use(classifier.preprocessing)
+    data_facts = data.facts()
+    if resume is not None:
+        _go_on(resume, classifier, data, data_facts["manifest_hash"])
     parameters = list(classifier.parameters())
     record = {
         "status": "failed",  # until it is known better
         **records.provenance(overrides),
         "seed": config["seed"],
         "device": {**device.to_dict(), "num_workers": data.num_workers},
-        "data": data.facts(),
+        "data": data_facts,
         "model": {
             "name": classifier.backbone_name,
             "weights": classifier.weights_id,
+            "head_is_new": classifier.head_is_new,
+            "input_px": classifier.preprocessing.crop_px,
             "parameter_count": sum(p.numel() for p in parameters),
             "trained_parameter_count": sum(p.numel() for p in parameters if p.requires_grad),
         },
     }
-    return Run(config, folder, device, data, classifier, History(folder), record)
+    return Run(config, folder, device, data, classifier, History(folder), record, resume)
 
 
-def _fit(run: Run, resume: Path | None) -> None:
+def _checkpoint_to_resume(resume: str) -> Path:
+    path = Path(resume).expanduser()
+    return path / "checkpoints" / "last.ckpt" if path.is_dir() else path
+
+
+def _go_on(
+    resume: Path, classifier: Classifier, data: PictureDataModule, manifest_hash: str
+) -> None:
+    """Take over where a checkpoint stands, after a look whether it is the same model's."""
+    checkpoint = checkpoints.read_checkpoint(resume)
+    facts = checkpoint[checkpoints.KEY]
+    for what, theirs, ours in (
+        ("model", facts["backbone"], classifier.backbone_name),
+        ("classes", facts["classes"], classifier.classes),
+        ("pictures", facts["manifest_hash"][:16], manifest_hash[:16]),
+    ):
+        if theirs != ours:
+            raise RequestError(
+                f"resume={resume}: that run has other {what} ({theirs}) than this one ({ours}). "
+                f"Resume it without overriding the {what}."
+            )
+    classifier.weights_id = facts["weights_id"]
+    data.first_epoch = checkpoint["epoch"] + 1
+
+
+def _fit(run: Run) -> None:
     config = run.config
     scheduler = config["scheduler"]
     module = ClassifierModule(
@@ -156,7 +196,7 @@ def _fit(run: Run, resume: Path | None) -> None:
         {**config["trainer"], **run.device.trainer_options()},
         default_root_dir=str(run.folder),
         callbacks=callbacks,
-        logger=list(build_named(config["logger"]).values()) or False,
+        logger=list(build_named(_loggers(run)).values()) or False,
         plugins=[checkpoints.WholeCheckpointIO()],
         num_sanity_val_steps=0,
         log_every_n_steps=1,  # an epoch may have eight steps
@@ -166,9 +206,21 @@ def _fit(run: Run, resume: Path | None) -> None:
     trainer.fit(
         module,
         datamodule=run.data,
-        ckpt_path=None if resume is None else str(resume),
+        ckpt_path=None if run.resume is None else str(run.resume),
         weights_only=True,
     )
+
+
+def _loggers(run: Run) -> dict[str, Any]:
+    """The loggers' nodes; in a resumed run, with the step after which older events are void."""
+    nodes: dict[str, Any] = run.config["logger"]
+    if run.resume is None:
+        return nodes
+    step = checkpoints.read_checkpoint(run.resume)["global_step"]
+    return {
+        name: {**node, "purge_step": step} if "purge_step" in node else node
+        for name, node in nodes.items()
+    }
 
 
 def _hparams(run: Run) -> dict[str, Any]:
@@ -180,33 +232,6 @@ def _hparams(run: Run) -> dict[str, Any]:
         for key, value in leaves.items()
         if key in SETTINGS or any(key == o or key.startswith(f"{o}.") for o in overridden)
     }
-
-
-def _checkpoint_to_resume(run: Run) -> Path | None:
-    """Where to go on from, after a look whether it is the same model's; sets the first epoch.
-
-    Raises:
-        RequestError: there is no such checkpoint, or it is another model's.
-    """
-    if run.config["resume"] is None:
-        return None
-    path = Path(run.config["resume"]).expanduser()
-    if path.is_dir():
-        path = path / "checkpoints" / "last.ckpt"
-    checkpoint = checkpoints.read_checkpoint(path)
-    facts = checkpoint[checkpoints.KEY]
-    for what, theirs, ours in (
-        ("model", facts["backbone"], run.classifier.backbone_name),
-        ("classes", facts["classes"], run.classifier.classes),
-        ("pictures", facts["manifest_hash"][:16], run.record["data"]["manifest_hash"][:16]),
-    ):
-        if theirs != ours:
-            raise RequestError(
-                f"resume={path}: that run has other {what} ({theirs}) than this one ({ours}). "
-                f"Give its run folder, without further overrides of {what}."
-            )
-    run.data.first_epoch = checkpoint["epoch"] + 1
-    return path
 
 
 def _record(run: Run, status: str, fit_s: float, began: float) -> None:
@@ -238,81 +263,6 @@ def _judge(run: Run) -> dict[str, Any] | None:
         "checkpoint": "checkpoints/best.ckpt",
         **records.judged(labels, probabilities),
     }
-
-
-def _say_beginning(run: Run, resume: Path | None) -> None:
-    config, data, model, device = run.config, run.data, run.record["model"], run.device
-    if config["message"]["begin"]:
-        log.info("%s\n", config["message"]["begin"].strip())
-    index = data.index
-    left_out = "".join(
-        f"; {len(files)} {what}"
-        for what, files in (
-            ("unreadable skipped", data.skipped),
-            ("of another type ignored", index.ignored),
-        )
-        if files
-    )
-    log.info(
-        "pictures   %d to train on, %d to validate, in %d classes (%s)%s\n           %s",
-        len(index.train),
-        len(index.val),
-        len(index.classes),
-        _few(index.classes),
-        left_out,
-        index.root,
-    )
-    trained = model["trained_parameter_count"]
-    share = "all" if trained == model["parameter_count"] else f"{trained / 1e6:.1f} M"
-    log.info(
-        "model      %s, weights %s, %s head; %.1f M parameters, %s trained; %d px",
-        model["name"],
-        model["weights"],
-        "new" if run.classifier.head_is_new else "their own",
-        model["parameter_count"] / 1e6,
-        share,
-        run.classifier.preprocessing.crop_px,
-    )
-    threads = f" ({device.cpu_threads} threads)" if device.accelerator == "cpu" else ""
-    log.info(
-        "device     %s%s, precision %s, %d processes read pictures",
-        device.name,
-        threads,
-        device.precision,
-        data.num_workers,
-    )
-    log.info("run folder %s%s\n", run.folder, f", going on from {resume}" if resume else "")
-
-
-def _say_end(run: Run) -> None:
-    record, best = run.record, run.record["best"]
-    if record["status"] == "interrupted":
-        log.info("\nInterrupted. Go on with: python train.py resume=%s", run.folder)
-    if best is None:
-        return
-    log.info(
-        "\nbest       %.1f %% of the validation pictures right (%d of %d), in epoch %d"
-        "\n           95 %% Wilson interval %s",
-        100 * best["val_accuracy"],
-        best["correct"],
-        best["count"],
-        best["epoch"],
-        format_interval(best["interval"]),
-    )
-    log.info(
-        "time       %s, training %.1f pictures a second",
-        format_duration(record["durations"]["total_s"]),
-        record["images_per_s"],
-    )
-    log.info("checkpoint %s/%s", run.folder, best["checkpoint"])
-    if run.config["logger"]:
-        log.info("curves     tensorboard --logdir %s", run.folder.parent)
-    if run.config["message"]["end"]:
-        log.info("\n%s", run.config["message"]["end"].strip())
-
-
-def _few(names: list[str], most: int = 6) -> str:
-    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
 def _in_one_line(error: Exception) -> str:

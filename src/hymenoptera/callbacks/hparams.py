@@ -35,6 +35,7 @@ class Hparams(pl.Callback):
             writer = logger.experiment._get_file_writer()
             writer.add_summary(begin)
             writer.add_summary(session)
+            logger.hparams.update(self._settings)  # Lightning writes them as hparams.yaml
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log the best validation accuracy so far."""

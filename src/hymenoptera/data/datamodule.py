@@ -233,7 +233,9 @@ class DrawnDataModule(PictureDataModule):
 
 
 def _cores() -> int:
-    return min(8, len(os.sched_getaffinity(0)))
+    # where a process may not be tied to cores (macOS), it may use all of them
+    affinity = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))
+    return min(8, len(affinity(0)))
 
 
 def _count(samples: list[Sample], classes: list[str]) -> dict[str, int]:

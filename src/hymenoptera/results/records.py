@@ -39,16 +39,17 @@ def write_summary(folder: Path, summary: dict[str, Any]) -> None:
         seed: the run's.
         git: `commit` and `dirty`, or null outside a repository.
         versions: of Python and of each package that matters.
-        device: `accelerator`, `name`, `precision`, `cpu_threads`, `num_workers`, as resolved.
+        device: `accelerator`, `index`, `name`, `precision`, `cpu_threads`, `num_workers`, as
+            resolved.
         data: `root`, `manifest_hash`, `classes`, counts by part and class, `ignored_files`,
             `skipped_pictures` with the reason of each.
-        model: `name`, `weights`, `parameter_count`, `trained_parameter_count`.
+        model: `name`, `weights`, `head_is_new`, `input_px` (side of the input in pixels),
+            `parameter_count`, `trained_parameter_count`.
         best: `epoch` (from 1), `checkpoint` (relative to the run folder), `val_accuracy` with
-            `correct`, `count` and the 95 % Wilson `interval`, `val_loss`; null before the first
-            checkpoint.
+            `correct`, `count` and the 95 % Wilson `interval`; null before the first checkpoint.
         epochs: how many were finished.
-        durations: `start_s` (process start to first step), `fit_s`, `total_s`, wall time.
-        images_per_s: training images in a second of training epochs, validation included.
+        durations: wall time in seconds, `fit_s` of the epochs, `total_s` since the command began.
+        images_per_s: training images in a second of `fit_s`, which has the validation in it.
     """
     text = json.dumps({"schema_version": SCHEMA_VERSION, **summary}, indent=2, ensure_ascii=False)
     write_file(folder / "summary.json", text + "\n")

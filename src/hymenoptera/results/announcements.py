@@ -1,0 +1,66 @@
+"""What the console says of a run before its first epoch and after its last, from its record."""
+
+from pathlib import Path
+from typing import Any
+
+from hymenoptera.results.tables import format_duration, format_interval
+
+
+def beginning(record: dict[str, Any], folder: Path, going_on_after: int | None = None) -> str:
+    """Pictures, model, device and run folder, a line or two each.
+
+    Args:
+        record: as `records.write_summary` describes it.
+        folder: the run's.
+        going_on_after: the epoch that a resumed run goes on after, from 1.
+    """
+    data, model, device = record["data"], record["model"], record["device"]
+    left_out = "".join(
+        f"; {len(files)} {what}"
+        for what, files in (
+            ("unreadable skipped", data["skipped_pictures"]),
+            ("of another type ignored", data["ignored_files"]),
+        )
+        if files
+    )
+    trained, count = model["trained_parameter_count"], model["parameter_count"]
+    share = "all" if trained == count else f"{trained / 1e6:.2g} M"
+    threads = f" ({device['cpu_threads']} threads)" if device["accelerator"] == "cpu" else ""
+    readers = f"{device['num_workers']} processes read pictures"
+    resumed = f", going on after epoch {going_on_after}" if going_on_after else ""
+    return "\n".join(
+        [
+            f"pictures   {data['train_count']} to train on, {data['val_count']} to validate, "
+            f"in {len(data['classes'])} classes ({_few(data['classes'])}){left_out}",
+            f"           {data['root']}",
+            f"model      {model['name']}, weights {model['weights']}, "
+            f"{'new' if model['head_is_new'] else 'their own'} head",
+            f"           {count / 1e6:.1f} M parameters, {share} trained; {model['input_px']} px",
+            f"device     {device['name']}{threads}, precision {device['precision']}; {readers}",
+            f"run folder {folder}{resumed}",
+        ]
+    )
+
+
+def ending(record: dict[str, Any], folder: Path, has_curves: bool) -> str:
+    """The result with its interval, the time, where things are; how to go on, if interrupted."""
+    lines = []
+    best = record["best"]
+    if best is not None:
+        lines += [
+            f"best       {100 * best['val_accuracy']:.1f} % of the validation pictures right "
+            f"({best['correct']} of {best['count']}), in epoch {best['epoch']}",
+            f"           95 % Wilson interval {format_interval(best['interval'])}",
+            f"time       {format_duration(record['durations']['total_s'])}, "
+            f"training {record['images_per_s']:.1f} pictures a second",
+            f"checkpoint {folder / best['checkpoint']}",
+        ]
+    if has_curves:
+        lines.append(f"curves     tensorboard --logdir {folder.parent}")
+    if record["status"] == "interrupted":
+        lines += ["", f"Interrupted. Go on with: python train.py resume={folder}"]
+    return "\n".join(lines)
+
+
+def _few(names: list[str], most: int = 6) -> str:
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
