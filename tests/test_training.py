@@ -168,12 +168,13 @@ def test_a_sweep_prints_a_table_of_its_jobs(
     ended = run_train("-m", *tiny, "trainer.max_epochs=1", "optimizer.lr=1e-4,1e-2")
     assert ended.status == 0, ended.err
     sweep = only_run(tmp_path)
-    table = ended.out.split("overrides")[-1].splitlines()
-    jobs = [line for line in table if "optimizer.lr=" in line]
+    shared, table = ended.out.split("all with ")[-1].split("overrides")
+    assert shared.split() == [*tiny, "trainer.max_epochs=1"]
+    jobs = [line for line in table.splitlines() if "optimizer.lr=" in line]
     assert len(jobs) == 2
-    for number, (line, rate) in enumerate(zip(jobs, ("1e-4", "1e-2"), strict=True)):
+    for number, (line, rate) in enumerate(zip(jobs, ("0.0001", "0.01"), strict=True)):
         summary = read(sweep / str(number) / "summary.json")
-        assert f"optimizer.lr={rate}" in line
+        assert line.startswith(f"optimizer.lr={rate} ")
         assert f"{summary['best']['correct']} of 12" in line
         assert line.endswith(f"{sweep.name}/{number}")
 

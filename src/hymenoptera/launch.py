@@ -203,7 +203,8 @@ def _continue_run(arguments: list[str]) -> list[str]:
         if not str(override).startswith("resume=")
     ]
     # the run keeps the overrides it was begun with: what is given now may yet be refused
-    return [*map(str, kept), *arguments, f"hydra.run.dir={folder}", "hydra.output_subdir=null"]
+    quoted = str(folder).replace("\\", "\\\\").replace("'", "\\'")
+    return [*map(str, kept), *arguments, f"hydra.run.dir='{quoted}'", "hydra.output_subdir=null"]
 
 
 def _translate(error: Exception) -> HymenopteraError:

@@ -30,7 +30,7 @@ class ClassifierModule(pl.LightningModule):
         transfer: which of its parameters are, in which groups.
         make_optimizer: from the parameter groups to an optimizer.
         make_scheduler: from (optimizer, total_steps, steps_per_epoch) to a schedule, or None.
-        seed: from which each epoch's random numbers (dropout, ...) are derived.
+        seed: from which each step's random numbers (dropout, ...) are derived.
         facts: what the checkpoint says of itself, from `checkpoint.describe`.
     """
 
@@ -56,9 +56,9 @@ class ClassifierModule(pl.LightningModule):
         self._train_accuracy = MulticlassAccuracy(num_classes=count, average="micro")
         self._val_accuracy = MulticlassAccuracy(num_classes=count, average="micro")
 
-    def on_train_epoch_start(self) -> None:
-        """Derive the epoch's random numbers from seed and epoch, so that a resumed run has them."""
-        torch.manual_seed(self._seed * 1_000_003 + self.current_epoch)
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Derive the step's random numbers from seed and step: a resumed run has the same."""
+        torch.manual_seed(self._seed * 1_000_003 + self.global_step)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of a batch.

@@ -32,12 +32,12 @@ def beginning(record: dict[str, Any], folder: Path, going_on_after: int | None =
         [
             f"pictures   {data['train_count']} to train on, {data['val_count']} to validate, "
             f"in {len(data['classes'])} classes ({_few(data['classes'])}){left_out}",
-            f"           {data['root']}",
+            f"           {_short(Path(data['root']))}",
             f"model      {model['name']}, weights {model['weights']}, "
             f"{'new' if model['head_is_new'] else 'their own'} head",
             f"           {count / 1e6:.1f} M parameters, {share} trained; {model['input_px']} px",
             f"device     {device['name']}{threads}, precision {device['precision']}; {readers}",
-            f"run folder {folder}{resumed}",
+            f"run folder {_short(folder)}{resumed}",
         ]
     )
 
@@ -53,13 +53,18 @@ def ending(record: dict[str, Any], folder: Path, has_curves: bool) -> str:
             f"           95 % Wilson interval {format_interval(best['interval'])}",
             f"time       {format_duration(record['durations']['total_s'])}, "
             f"training {record['images_per_s']:.1f} pictures a second",
-            f"checkpoint {folder / best['checkpoint']}",
+            f"checkpoint {_short(folder / best['checkpoint'])}",
         ]
     if has_curves:
-        lines.append(f"curves     tensorboard --logdir {folder.parent}")
+        lines.append(f"curves     tensorboard --logdir {_short(folder.parent)}")
     if record["status"] == "interrupted":
-        lines += ["", f"Interrupted. Go on with: python train.py resume={folder}"]
+        lines += ["", f"Interrupted. Go on with: python train.py resume={_short(folder)}"]
     return "\n".join(lines)
+
+
+def _short(path: Path) -> Path:
+    """A path as it is named from here, where it lies below here."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _few(names: list[str], most: int = 6) -> str:

@@ -8,7 +8,7 @@ from hymenoptera.results.records import read_summary
 
 
 def sweep_table(folder: Path) -> tuple[str, int]:
-    """The jobs of a sweep, one row each, as text.
+    """The jobs of a sweep, one row each, as text; overrides that all share stand above.
 
     Args:
         folder: the sweep's, with a folder for each job, named by its number.
@@ -18,12 +18,18 @@ def sweep_table(folder: Path) -> tuple[str, int]:
     """
     rows = [["overrides", "best accuracy", "95 % interval", "epoch", "time", "folder"]]
     jobs = [p for p in folder.iterdir() if p.is_dir() and p.name.isdigit()]
-    failed = 0
-    for job in sorted(jobs, key=lambda p: int(p.name)):
-        summary = read_summary(job) or {"status": "killed", "overrides": []}
-        failed += summary["status"] != "completed"
-        rows.append([*_result(summary), str(job)])
-    return format_table(rows), failed
+    summaries = {
+        job: read_summary(job) or {"status": "killed", "overrides": []}
+        for job in sorted(jobs, key=lambda p: int(p.name))
+    }
+    given = [summary["overrides"] for summary in summaries.values()]
+    shared = [o for o in given[0] if all(o in others for others in given)] if given[1:] else []
+    for job, summary in summaries.items():
+        own = " ".join(o for o in summary["overrides"] if o not in shared)
+        rows.append([own, *_result(summary), str(job)])
+    failed = sum(summary["status"] != "completed" for summary in summaries.values())
+    heading = f"all with {' '.join(shared)}\n\n" if shared else ""
+    return heading + format_table(rows), failed
 
 
 def format_table(rows: Sequence[Sequence[str]]) -> str:
@@ -52,13 +58,11 @@ def format_interval(interval: Sequence[float]) -> str:
 
 
 def _result(summary: dict[str, Any]) -> list[str]:
-    overrides = " ".join(summary["overrides"])
     best = summary.get("best")
     if best is None:
-        return [overrides, summary["status"], "", "", ""]
+        return [summary["status"], "", "", ""]
     status = "" if summary["status"] == "completed" else f" ({summary['status']})"
     return [
-        overrides,
         f"{100 * best['val_accuracy']:.1f} % ({best['correct']} of {best['count']}){status}",
         format_interval(best["interval"]),
         str(best["epoch"]),
