@@ -27,7 +27,7 @@ def test_every_option_of_every_group_passes_its_own_check(tmp_path: Path) -> Non
     assert len(groups) == 9
     for group in groups:
         for option in group.glob("*.yaml"):
-            override = f"+experiment={option.stem}" if False else f"{group.name}={option.stem}"
+            override = f"{group.name}={option.stem}"
             more = [f"data.root={tmp_path}"] if option.stem == "imagefolder" else []
             check(composed(override, *more))
 

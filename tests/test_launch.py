@@ -56,19 +56,18 @@ def test_the_environment_names_sources(tmp_path: Path, run_train: Run) -> None:
 
 
 def test_no_heavy_import_before_a_valid_config_exists(tmp_path: Path) -> None:
-    program = """
+    program = f"""
 import runpy, sys
-sys.argv = ["train.py", *sys.argv[2:]]
 try:
-    runpy.run_path(sys.argv[0] if False else PATH, run_name="__main__")
+    runpy.run_path({str(ROOT / "train.py")!r}, run_name="__main__")
 except SystemExit:
     pass
-heavy = {"torch", "torchvision", "pytorch_lightning", "tensorboard", "numpy", "PIL"}
+heavy = {{"torch", "torchvision", "pytorch_lightning", "tensorboard", "numpy", "PIL"}}
 print(sorted(heavy & set(sys.modules)), file=sys.stderr)
-""".replace("sys.argv[0] if False else PATH", repr(str(ROOT / "train.py")))
+"""
     for request in (["--help"], ["--cfg", "job"], ["optimizer.lrr=1"], ["optimizer.lr=0"]):
         ended = subprocess.run(
-            [sys.executable, "-c", program, "-", *request],
+            [sys.executable, "-c", program, *request],
             capture_output=True,
             text=True,
             cwd=tmp_path,

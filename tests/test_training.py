@@ -253,6 +253,8 @@ def test_a_picture_that_vanishes_fails_the_run_with_its_record(
     assert "000.png" in error
     assert len(error.strip().splitlines()) <= 3
     assert read(tmp_path / "run" / "summary.json")["status"] == "failed"
+    assert "Traceback" in (tmp_path / "run" / "train.log").read_text()
+    assert "Traceback" not in (tmp_path / "out.txt").read_text()
 
 
 def test_early_stopping_is_one_override_away(

@@ -46,7 +46,7 @@ def launch(main: Callable[[], None]) -> NoReturn:
     os.environ[FULL_ERROR] = "1"  # has Hydra raise its errors, to be put in our words below
     try:
         _check_options(sys.argv[1:])
-        sys.argv[1:] = _continue_run(sys.argv[1:])
+        sys.argv[1:] = _continue_run([_expand_home(a) for a in sys.argv[1:]])
         main()
     except (HymenopteraError, HydraException, OmegaConfBaseException, OSError) as error:
         if SHOW_TRACEBACKS:
@@ -67,10 +67,11 @@ def run(cfg: DictConfig) -> None:
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
     alone = hydra.mode == RunMode.RUN
+    began = STARTED if alone else time.monotonic()
     try:
         from hymenoptera.training import train
 
-        status = train(config.check(cfg), folder, list(hydra.overrides.task), STARTED)
+        status = train(config.check(cfg), folder, list(hydra.overrides.task), began)
     except KeyboardInterrupt:
         _leave_nothing(folder)
         raise
@@ -172,6 +173,12 @@ def _check_options(arguments: list[str]) -> None:
         name = argument.split("=")[0]
         if name.startswith("--") and not any(option.startswith(name) for option in OPTIONS):
             raise RequestError(f"{argument}: there is no such option. {nearest(name, OPTIONS)}")
+
+
+def _expand_home(argument: str) -> str:
+    """KEY=~/PATH with the home folder in place: shells leave it, and Hydra cannot read it."""
+    key, sign, value = argument.partition("=")
+    return f"{key}={Path(value).expanduser()}" if sign and value.startswith("~/") else argument
 
 
 def _continue_run(arguments: list[str]) -> list[str]:

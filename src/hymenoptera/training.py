@@ -99,9 +99,10 @@ def train(config: dict[str, Any], folder: Path, overrides: list[str], began: flo
         run.record["error"] = _in_one_line(error)
     _record(run, status, fit_s=time.monotonic() - fit_began, began=began)
     if failure is not None:
+        log.debug("The run failed.", exc_info=failure)
         raise RunError(
             f"The run failed: {run.record['error']}\n"
-            f"What there is of it lies in {folder}; HYDRA_FULL_ERROR=1 shows the traceback."
+            f"What there is of it lies in {folder}; its train.log has the traceback."
         ) from failure
     log.info("\n%s", announcements.ending(run.record, folder, bool(config["logger"])))
     if message["end"] and status == "completed":
