@@ -169,7 +169,7 @@ def test_a_sweep_prints_a_table_of_its_jobs(
     assert ended.status == 0, ended.err
     sweep = only_run(tmp_path)
     shared, table = ended.out.split("all with ")[-1].split("overrides")
-    assert shared.split() == [*tiny, "trainer.max_epochs=1"]
+    assert set(shared.split()) == {*tiny[:-1], "trainer.max_epochs=1"}
     jobs = [line for line in table.splitlines() if "optimizer.lr=" in line]
     assert len(jobs) == 2
     for number, (line, rate) in enumerate(zip(jobs, ("0.0001", "0.01"), strict=True)):
