@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch: in networks this small threads only wait
+
 ROOT = Path(__file__).parent.parent
 ARCHIVE = "HYMENOPTERA_TEST_ARCHIVE"
 
@@ -85,7 +87,7 @@ def start_train(tmp_path: Path) -> Callable[..., multiprocessing.Process]:
     context.set_forkserver_preload(["torch", "torchvision", "pytorch_lightning", "tensorboard"])
 
     def start(*arguments: str, **environment: str) -> multiprocessing.Process:
-        environment = {"OMP_NUM_THREADS": "1", "HYDRA_FULL_ERROR": "0", **environment}
+        environment = {"HYDRA_FULL_ERROR": "0", **environment}
         process = context.Process(target=_command, args=(list(arguments), tmp_path, environment))
         process.start()
         return process  # type: ignore[return-value]

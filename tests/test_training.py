@@ -129,6 +129,7 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(
     ended = run_train("resume=killed")
     assert ended.status == 0, ended.err
     assert "going on after epoch" in ended.out
+    assert "Checkpoint directory" not in ended.out
     for file in ("metrics.csv", "predictions.csv"):
         assert (tmp_path / "killed" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
     assert not [p for p in (tmp_path / "killed" / "checkpoints").iterdir() if p.suffix != ".ckpt"]

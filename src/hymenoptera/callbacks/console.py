@@ -16,8 +16,9 @@ log = logging.getLogger(__name__)
 
 EXPLAINED_WARNINGS = (
     "`isinstance(treespec, LeafSpec)` is deprecated",  # in Lightning's use of torch
+    "Checkpoint directory ",  # exists and is not empty: of course, in a resumed run
 )
-"""Warnings of the libraries that a user of this project can do nothing about, by exact text."""
+"""Warnings that a user of this project can do nothing about, by how their text begins."""
 
 HEADER = "epoch   train loss  accuracy   val loss  accuracy    time"
 
