@@ -240,14 +240,22 @@ def test_unreadable_pictures_are_skipped_and_counted(
     assert facts["train_count_by_class"] == {"ash": 3, "birch": 4}
 
 
+@pytest.mark.parametrize("workers", [0, 1])
 def test_a_picture_that_vanishes_fails_the_run_with_its_record(
-    tmp_path: Path, run_train: Run, start_train: Callable[..., Process], tiny: list[str]
+    tmp_path: Path, start_train: Callable[..., Process], tiny: list[str], workers: int
 ) -> None:
     trees = {"ash": 4, "birch": 4}
     root = write_pictures(tmp_path / "pictures", {"train": trees, "val": trees})
-    process = start_train(*tiny, f"data.root={root}", "trainer.max_epochs=200", "hydra.run.dir=run")
+    process = start_train(
+        *tiny,
+        f"data.root={root}",
+        f"data.num_workers={workers}",
+        "trainer.max_epochs=200",
+        "hydra.run.dir=run",
+    )
     wait_for(lambda: (tmp_path / "run" / "checkpoints" / "last.ckpt").exists(), process)
-    (root / "train" / "ash" / "000.png").unlink()
+    for part in ("train", "val"):  # so that the best checkpoint cannot be judged either
+        (root / part / "ash" / "000.png").unlink()
     process.join(timeout=60)
     assert process.exitcode == 1
     error = (tmp_path / "err.txt").read_text()

@@ -96,8 +96,15 @@ def train(config: dict[str, Any], folder: Path, overrides: list[str], began: flo
         raise
     except Exception as error:
         status, failure = "failed", error
-        run.record["error"] = _in_one_line(error)
-    _record(run, status, fit_s=time.monotonic() - fit_began, began=began)
+    fit_s = time.monotonic() - fit_began
+    best = None
+    try:
+        best = _judge(run)
+    except Exception as error:
+        status, failure = "failed", failure or error
+    if failure is not None:
+        run.record["error"] = _in_one_line(failure)
+    _record(run, status, best, fit_s=fit_s, total_s=time.monotonic() - began)
     if failure is not None:
         log.debug("The run failed.", exc_info=failure)
         raise RunError(
@@ -235,14 +242,16 @@ def _hparams(run: Run) -> dict[str, Any]:
     }
 
 
-def _record(run: Run, status: str, fit_s: float, began: float) -> None:
+def _record(
+    run: Run, status: str, best: dict[str, Any] | None, fit_s: float, total_s: float
+) -> None:
     """Complete the record and write it."""
     run.record |= {
         "status": status,
         "epochs": len(run.history.rows),
-        "best": _judge(run),
+        "best": best,
         "images_per_s": run.history.images_trained / fit_s,
-        "durations": {"fit_s": fit_s, "total_s": time.monotonic() - began},
+        "durations": {"fit_s": fit_s, "total_s": total_s},
     }
     records.write_summary(run.folder, run.record)
 
@@ -267,5 +276,7 @@ def _judge(run: Run) -> dict[str, Any] | None:
 
 
 def _in_one_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {lines[0]}"
+    text = str(error).strip()
+    if "Original Traceback" in text:  # of a process that reads pictures: its error comes last
+        return text.splitlines()[-1].rpartition("hymenoptera.errors.")[2]
+    return f"{type(error).__name__}: {text.splitlines()[0] if text else 'no reason given'}"
