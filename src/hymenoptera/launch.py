@@ -22,7 +22,6 @@ from omegaconf.errors import OmegaConfBaseException
 
 from hymenoptera import config
 from hymenoptera.errors import HymenopteraError, RequestError, nearest
-from hymenoptera.results.records import write_failure
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +84,8 @@ def run(cfg: DictConfig) -> None:
         status = error.exit_status
         log.error("%s", error)
         if isinstance(error, RequestError):  # a RunError's record is there already
+            from hymenoptera.results.records import write_failure
+
             write_failure(folder, str(error), list(hydra.overrides.task))
     if status == INTERRUPTED or (status and alone):
         sys.exit(status)
