@@ -107,6 +107,10 @@ RULES: dict[str, Rule] = {
     "data.folder": _text,
     "data.root": _text,
     "data.val_fraction": lambda v: _FRACTION(v) if v not in (0, 1) else "between 0 and 1",
+    "data.test_fraction": lambda v: _FRACTION(v) if v != 1 else "below 1",
+    "data.folds": _optional(_integer(2)),
+    "data.fold": _optional(_integer(0)),
+    "data.split_seed": _integer(0),
     "data.drawing_seed": _integer(0),
     "data.train_per_class": _integer(1),
     "data.val_per_class": _integer(1),
@@ -185,6 +189,7 @@ def check(cfg: DictConfig) -> dict[str, Any]:
         node = config["callbacks"].get(name)
         if not node or not node.get("enabled", True):
             raise RequestError(f"callbacks.{name} is what a run leaves behind: it stays on.")
+    _check_fold(config["data"])
     _check_files(config)
     _check_transfer(config)
     if config["trainer"]["precision"] == "16-mixed" and config["trainer"]["accelerator"] == "cpu":
@@ -245,6 +250,19 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def is_url(source: str) -> bool:
     """Whether a data source is an address rather than a path."""
     return "://" in source
+
+
+def _check_fold(data: dict[str, Any]) -> None:
+    """Refuse a fold that the folds do not have."""
+    folds, fold = data["folds"], data["fold"]
+    if folds is None and fold is not None:
+        raise RequestError(f"data.fold={fold}: say of how many, data.folds=5 for example.")
+    if folds is not None and (fold is None or fold >= folds):
+        raise RequestError(
+            f"data.fold={_shown(fold)}: data.folds={folds} makes the folds 0 to {folds - 1}, and "
+            f"one of them validates.\nA sweep over all of them: -m data.folds={folds} "
+            f"'data.fold=range({folds})'"
+        )
 
 
 def _check_files(config: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ from hymenoptera.callbacks.hparams import Hparams
 from hymenoptera.callbacks.interruption import InterruptedTraining, Interruption
 from hymenoptera.config import build, build_named, flatten
 from hymenoptera.data.datamodule import PictureDataModule
+from hymenoptera.data.manifest import write_manifest
 from hymenoptera.device import Device, resolve_device
 from hymenoptera.errors import RequestError, RunError
 from hymenoptera.models import checkpoint as checkpoints
@@ -93,6 +94,8 @@ def train(config: dict[str, Any], folder: Path, overrides: list[str], began: flo
     if message["begin"]:
         log.info("%s\n", message["begin"].strip())
     log.info("%s\n", announcements.beginning(run.record, folder, run.data.first_epoch))
+    if run.data.index.test:
+        write_manifest(folder / "test_set.tsv", run.data.test_manifest())
     fit_began = time.monotonic()
     failure: Exception | None = None
     try:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,8 +15,9 @@ from hymenoptera.data.dataset import Draw, EpochSampler, FeatureDataset, Picture
 from hymenoptera.data.drawn import draw_data_set
 from hymenoptera.data.folders import Index, Sample, index_folder
 from hymenoptera.data.hymenoptera import fetch
-from hymenoptera.data.manifest import fingerprint, manifest_hash
+from hymenoptera.data.manifest import Entry, fingerprint, manifest_hash
 from hymenoptera.data.pictures import refuse_unreadable, unreadable_pictures
+from hymenoptera.data.splits import Apart
 from hymenoptera.errors import RequestError
 from hymenoptera.preprocessing import Preprocessing
 
@@ -37,6 +39,10 @@ class PictureDataModule(pl.LightningDataModule):
         flip_probability: how often a training picture is mirrored.
         seed: of the order and the augmentation, and of a split where one is made.
         val_fraction: share of each class that validates, where the folder has no such part.
+        test_fraction: share of each class's training pictures that is kept apart as a test set.
+        folds: into how many parts the training pictures are divided; None for none.
+        fold: which of them validates, from 0.
+        split_seed: of the test set and the folds.
     """
 
     def __init__(
@@ -50,6 +56,10 @@ class PictureDataModule(pl.LightningDataModule):
         flip_probability: float = 0.5,
         seed: int = 0,
         val_fraction: float = 0.2,
+        test_fraction: float = 0.0,
+        folds: int | None = None,
+        fold: int | None = None,
+        split_seed: int = 0,
     ) -> None:
         super().__init__()
         self.batch_size = batch_size
@@ -62,6 +72,7 @@ class PictureDataModule(pl.LightningDataModule):
         self._crop_scale = (crop_scale[0], crop_scale[1])
         self._flip_probability = flip_probability
         self._val_fraction = val_fraction
+        self._apart = Apart(test_fraction, folds, fold, split_seed)
         self._index: Index | None = None
         self._preprocessing: Preprocessing | None = None
         self._views: int | None = None
@@ -79,17 +90,21 @@ class PictureDataModule(pl.LightningDataModule):
         """
         if self._index is not None:
             return
-        index = index_folder(self.locate(), val_fraction=self._val_fraction, seed=self.seed)
-        faults = unreadable_pictures([s.path for s in index.train + index.val])
+        index = index_folder(
+            self.locate(), val_fraction=self._val_fraction, seed=self.seed, apart=self._apart
+        )
+        faults = unreadable_pictures([s.path for s in index.train + index.val + index.test])
         if self._on_error == "fail":
             refuse_unreadable(faults)
         self.skipped = faults
-        train = [s for s in index.train if s.path not in faults]
-        val = [s for s in index.val if s.path not in faults]
+        train, val, test = (
+            [s for s in part if s.path not in faults]
+            for part in (index.train, index.val, index.test)
+        )
         for part, samples in (("training", train), ("validation", val)):
             if not samples:
                 raise RequestError(f"{index.root}: none of the {part} pictures can be read.")
-        self._index = Index(index.root, index.classes, train, val, index.ignored)
+        self._index = Index(index.root, index.classes, train, val, index.ignored, test)
 
     def use(self, preprocessing: Preprocessing, views: int | None = None) -> None:
         """Load pictures as the model's weights expect them.
@@ -147,6 +162,10 @@ class PictureDataModule(pl.LightningDataModule):
             "val_count": len(index.val),
             "train_count_by_class": _count(index.train, index.classes),
             "val_count_by_class": _count(index.val, index.classes),
+            "test_count": len(index.test),
+            "test_count_by_class": _count(index.test, index.classes),
+            "test_manifest_hash": manifest_hash(self.test_manifest()) if index.test else None,
+            "apart": asdict(self._apart),
             "ignored_files": [str(p.relative_to(index.root)) for p in index.ignored],
             "skipped_pictures": {
                 str(p.relative_to(index.root)): reason for p, reason in self.skipped.items()
@@ -161,6 +180,11 @@ class PictureDataModule(pl.LightningDataModule):
             "flip_probability": self._flip_probability,
             "seed": self.seed,
         }
+
+    def test_manifest(self) -> dict[str, Entry]:
+        """The test set's pictures: path below the data set's folder, size and SHA-256."""
+        root = self.index.root
+        return fingerprint(root, [s.path.relative_to(root).as_posix() for s in self.index.test])
 
     def train_pictures(self) -> PictureDataset:
         """The training pictures, augmented where they are to be."""
@@ -198,6 +222,11 @@ class PictureDataModule(pl.LightningDataModule):
         if self._features:
             dataset = self._feature_dataset("plain", self.index.val)
         return self._loader(dataset, self.eval_batch_size, shuffle=False, views=1)
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        """Test batches, in the order of `index.test`; neither training nor selection uses them."""
+        dataset = PictureDataset(self.index.test, self._known.transform())
+        return self._loader(dataset, self.eval_batch_size, shuffle=False)
 
     @property
     def _known(self) -> Preprocessing:

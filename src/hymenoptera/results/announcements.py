@@ -23,13 +23,16 @@ def beginning(record: dict[str, Any], folder: Path, going_on_after: int | None =
         )
         if files
     )
+    fold, folds = data["apart"]["fold"], data["apart"]["folds"]
+    apart = f" (fold {fold} of 0 to {folds - 1})" if folds else ""
+    apart += f", {data['test_count']} kept apart to test" if data["test_count"] else ""
     threads = f" ({device['cpu_threads']} threads)" if device["accelerator"] == "cpu" else ""
     readers = f"{device['num_workers']} processes read pictures"
     resumed = f", going on after epoch {going_on_after}" if going_on_after else ""
     return "\n".join(
         [
-            f"pictures   {data['train_count']} to train on, {data['val_count']} to validate, "
-            f"in {len(data['classes'])} classes ({_few(data['classes'])}){left_out}",
+            f"pictures   {data['train_count']} to train on, {data['val_count']} to validate{apart},"
+            f" in {len(data['classes'])} classes ({_few(data['classes'])}){left_out}",
             f"           {_short(Path(data['root']))}",
             f"model      {model['name']}, weights {model['weights']}, "
             f"{'new' if model['head_is_new'] else 'their own'} head",
