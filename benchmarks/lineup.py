@@ -16,7 +16,7 @@ OTHER_PYTHON = ROOT / ".venv-bench" / "bin" / "python"  # make bench-env
 GOAL = 0.94
 SWEPT_RATES = 30
 FULL_EPOCH = {"train": 244, "val": 153}
-QUICK_LIMITS = {"train": 64, "val": 32}
+QUICK_LIMITS = {"train": 96, "val": 48}
 
 
 @dataclass(frozen=True)
