@@ -47,6 +47,18 @@ def refused(tmp_path: Path, ended: Ended, *words: str, left: tuple[str, ...] = (
         (["data.folds=1", "data.fold=0"], ["data.folds=1", "2 or more"]),
         (["data.test_fraction=1"], ["data.test_fraction=1", "below 1"]),
         (["-m", "data.folds=3", "data.fold=range(4)"], ["data.fold=3", "folds 0 to 2"]),
+        (["transfer=gradual", "trainer.max_epochs=4"], ["epoch 9 is past the last one"]),
+        (["transfer.unfreeze_epochs=[2,1]"], ["a list of them for the topmost first"]),
+        (
+            [
+                "transfer=head",
+                "transfer.views=4",
+                "data.crop_scale=[1,1]",
+                "data.flip_probability=0",
+            ],
+            ["without augmentation", "transfer.views=0"],
+        ),
+        (["loss.label_smoothing=1"], ["below 1"]),
         (["trainer.max_epochs=0"], ["trainer.max_epochs=0", "1 or more"]),
         (["trainer.devices=2"], ["trainer.devices=2", "one device"]),
         (["trainer.precision=16-mixed", "trainer=cpu"], ["needs a GPU"]),
@@ -73,6 +85,18 @@ def test_a_bad_value_is_refused(
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there(tmp_path: Path, run_train: Run, tiny: list[str]) -> None:
     refused(tmp_path, run_train(*tiny, "trainer=gpu"), "no such device here", "trainer=cpu")
+
+
+def test_more_stages_than_there_are(tmp_path: Path, run_train: Run, tiny: list[str]) -> None:
+    ended = run_train(*tiny, "transfer.unfreeze_epochs=[1,1,1,1,1]")
+    refused(tmp_path, ended, "resnet18 has 4 stages", "Give 4 or fewer")
+
+
+def test_a_cache_folder_that_cannot_be_written(
+    tmp_path: Path, run_train: Run, tiny: list[str]
+) -> None:
+    ended = run_train("experiment=head", *tiny, "transfer.cache_folder=/dev/null/features")
+    refused(tmp_path, ended, "transfer.cache_folder=/dev/null/features", "transfer.cache=false")
 
 
 def test_a_trainer_option_that_does_not_exist(

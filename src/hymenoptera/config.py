@@ -98,6 +98,11 @@ _FRACTION = _number(0, 1)
 _TARGET = _optional(_text)
 
 RULES: dict[str, Rule] = {
+    "compile": _one_of(True, False),
+    "find_lr": _optional(_text),
+    "find_lr.min_lr": _number(0, above=True),
+    "find_lr.max_lr": _number(0, above=True),
+    "find_lr.steps": _integer(20),
     "loss.label_smoothing": lambda v: _FRACTION(v) if v != 1 else "below 1",
     "seed": _integer(0),
     "resume": _optional(_text),
@@ -193,6 +198,7 @@ def check(cfg: DictConfig) -> dict[str, Any]:
     _check_fold(config["data"])
     _check_files(config)
     _check_transfer(config)
+    _check_find_lr(config)
     if config["trainer"]["precision"] == "16-mixed" and config["trainer"]["accelerator"] == "cpu":
         raise RequestError(
             "trainer.precision=16-mixed needs a GPU: on a CPU take 32-true or bf16-mixed."
@@ -298,6 +304,19 @@ def _check_transfer(config: dict[str, Any]) -> None:
             f"transfer.views={transfer['views']}: without augmentation (data.crop_scale=[1,1], "
             f"data.flip_probability=0) all views of a picture are alike. Take transfer.views=0."
         )
+
+
+def _check_find_lr(config: dict[str, Any]) -> None:
+    node = config["find_lr"]
+    if node is None:
+        return
+    if not isinstance(node, dict) or node["min_lr"] >= node["max_lr"]:
+        raise RequestError(
+            f"find_lr={node}: find_lr.min_lr must be below find_lr.max_lr; experiment=find_lr sets "
+            f"both."
+        )
+    if config["resume"] is not None:
+        raise RequestError("find_lr begins with the weights of a new run: it takes no resume.")
 
 
 def _exists(path: str) -> bool:

@@ -70,10 +70,12 @@ def run(cfg: DictConfig) -> None:
     began = STARTED if alone else time.monotonic()
     try:
         gc.disable()  # collecting while nothing but imports is allocated: a seventh of their time
+        from hymenoptera.finding import find_learning_rate
         from hymenoptera.training import train
 
         gc.enable()
-        status = train(config.check(cfg), folder, list(hydra.overrides.task), began)
+        work = train if cfg.find_lr is None else find_learning_rate
+        status = work(config.check(cfg), folder, list(hydra.overrides.task), began)
     except KeyboardInterrupt:
         _leave_nothing(folder)
         raise

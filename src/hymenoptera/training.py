@@ -2,13 +2,16 @@
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import Callback
+from torch import Tensor
 
 from hymenoptera.caching import Cut, cache_features
 from hymenoptera.callbacks.console import Console, quieten_libraries
@@ -69,6 +72,11 @@ class Run:
     record: dict[str, Any]
     resume: Path | None
     resumed_step: int
+
+    def compute(self) -> Callable[[Tensor], Tensor]:
+        """From a batch's first tensor to logits (B, C); compiled, where the config says so."""
+        network = self.classifier if self.cut is None else self.cut.upper(self.classifier)
+        return torch.compile(network.forward) if self.config["compile"] else network.forward
 
 
 def train(config: dict[str, Any], folder: Path, overrides: list[str], began: float) -> int:
@@ -234,7 +242,7 @@ def _fit(run: Run) -> None:
         seed=config["seed"],
         facts=checkpoints.describe(run.classifier, config, run.record["data"]["manifest_hash"]),
         label_smoothing=config["loss"]["label_smoothing"],
-        compute=None if run.cut is None else run.cut.upper(run.classifier).forward,
+        compute=run.compute(),
     )
     callbacks: list[Callback] = [
         run.history,

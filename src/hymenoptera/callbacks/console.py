@@ -109,3 +109,30 @@ class Console(pl.Callback):
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+class StepBar(pl.Callback):
+    """A progress bar over a fixed number of training steps.
+
+    Args:
+        title: of the bar.
+        total: how many steps.
+    """
+
+    def __init__(self, title: str, total: int) -> None:
+        self._bar = tqdm(total=total, desc=title, unit="step", leave=False, delay=1, disable=None)
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Move the bar on."""
+        self._bar.update()
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Leave no half bar behind."""
+        self._bar.close()

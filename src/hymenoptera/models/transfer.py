@@ -86,6 +86,12 @@ class Transfer:
         """How many of the stages, from the top, are trained at some time."""
         return sum(part.first_epoch is not None for part in self.parts(classifier)[1:])
 
+    def at_once(self) -> "Transfer":
+        """The same, with all that is trained at some time trained from the first epoch."""
+        epochs = self._unfreeze_epochs
+        begun = 1 if isinstance(epochs, int) else [1] * len(epochs)
+        return Transfer(begun, self._lr_decay, self.views, self.cache, self.cache_folder)
+
     def freeze(self, classifier: Classifier, epoch: int) -> None:
         """Freeze what is not trained in an epoch, and have the rest trained.
 
