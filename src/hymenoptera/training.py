@@ -191,7 +191,7 @@ def _fit(run: Run) -> None:
         make_optimizer=partial(build, config["optimizer"]),
         make_scheduler=partial(build, scheduler) if scheduler["_target_"] else None,
         seed=config["seed"],
-        facts=checkpoints.describe(run.classifier, config, run.record["data"]["manifest_hash"]),
+        facts=checkpoints.describe(run.classifier, config, run.record),
     )
     callbacks: list[Callback] = [
         run.history,

@@ -66,8 +66,8 @@ def index_folder(root: Path, *, val_fraction: float, seed: int) -> Index:
             f"{val_folder} has a class that {train_folder} lacks: {strange[0]}. "
             f"{nearest(strange[0], classes)}"
         )
-    train, train_ignored = _samples(train_folder, classes)
-    val, val_ignored = _samples(val_folder, classes)
+    train, train_ignored = find_samples(train_folder, classes)
+    val, val_ignored = find_samples(val_folder, classes)
     for folder, samples in ((train_folder, train), (val_folder, val)):
         if not samples:
             raise _no_pictures(folder)
@@ -105,7 +105,7 @@ def stratified_split(
 
 def _split_folder(folder: Path, val_fraction: float, seed: int) -> Index:
     classes = _classes(folder)
-    samples, ignored = _samples(folder, classes)
+    samples, ignored = find_samples(folder, classes)
     if not samples:
         raise _no_pictures(folder)
     empty = sorted(set(range(len(classes))) - {s.label for s in samples})
@@ -132,7 +132,8 @@ def _classes(folder: Path) -> list[str]:
     return classes
 
 
-def _samples(folder: Path, classes: list[str]) -> tuple[list[Sample], list[Path]]:
+def find_samples(folder: Path, classes: list[str]) -> tuple[list[Sample], list[Path]]:
+    """The pictures in a folder's class folders, sorted by path, and the files of other types."""
     samples: list[Sample] = []
     ignored: list[Path] = []
     for label, name in enumerate(classes):
