@@ -41,6 +41,12 @@ def refused(tmp_path: Path, ended: Ended, *words: str, left: tuple[str, ...] = (
         (["data.batch_size=2.5"], ["whole number"]),
         (["data.crop_scale=[1.0,0.1]"], ["smaller one first"]),
         (["data.on_error=ignore"], ["fail, skip"]),
+        (["data.folds=5", "data.fold=5"], ["data.fold=5", "folds 0 to 4"]),
+        (["data.folds=5"], ["data.fold=null", "data.folds=5 'data.fold=range(5)'"]),
+        (["data.fold=1"], ["data.fold=1", "data.folds=5"]),
+        (["data.folds=1", "data.fold=0"], ["data.folds=1", "2 or more"]),
+        (["data.test_fraction=1"], ["data.test_fraction=1", "below 1"]),
+        (["-m", "data.folds=3", "data.fold=range(4)"], ["data.fold=3", "folds 0 to 2"]),
         (["trainer.max_epochs=0"], ["trainer.max_epochs=0", "1 or more"]),
         (["trainer.devices=2"], ["trainer.devices=2", "one device"]),
         (["trainer.precision=16-mixed", "trainer=cpu"], ["needs a GPU"]),
@@ -96,6 +102,12 @@ def test_a_folder_that_cannot_be_trained_on(
     root.mkdir(exist_ok=True)
     ended = run_train("data=imagefolder", f"data.root={root}", "model.weights=none")
     refused(tmp_path, ended, *words, left=("pictures",))
+
+
+def test_a_test_share_that_leaves_a_class_empty(
+    tmp_path: Path, run_train: Run, tiny: list[str]
+) -> None:
+    refused(tmp_path, run_train(*tiny, "data.test_fraction=0.01"), "takes 0 of the 8", "ash")
 
 
 def test_a_picture_that_cannot_be_read(tmp_path: Path, run_train: Run, tiny: list[str]) -> None:

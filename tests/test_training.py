@@ -15,6 +15,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from conftest import Ended, write_pictures
+from hymenoptera.data.manifest import manifest_hash, read_manifest
 
 Run = Callable[..., Ended]
 
@@ -69,6 +70,24 @@ def test_a_run_leaves_a_whole_folder(tmp_path: Path, run_train: Run, tiny: list[
         assert max(shares, key=shares.__getitem__) == row["predicted"]
 
 
+def test_a_fold_validates_and_a_test_set_is_kept_apart(
+    tmp_path: Path, run_train: Run, tiny: list[str]
+) -> None:
+    ended = run_train(*tiny, "data.folds=3", "data.fold=1", "data.test_fraction=0.25")
+    assert ended.status == 0, ended.err
+    assert "12 to train on, 6 to validate (fold 1 of 0 to 2), 6 kept apart to test" in ended.out
+    run = only_run(tmp_path)
+    data = read(run / "summary.json")["data"]
+    assert data["apart"] == {"test_fraction": 0.25, "folds": 3, "fold": 1, "seed": 0}
+    manifest = read_manifest(run / "test_set.tsv")
+    assert len(manifest) == 6
+    assert manifest_hash(manifest) == data["test_manifest_hash"]
+    predicted = {row["path"] for row in csv.DictReader((run / "predictions.csv").open())}
+    assert len(predicted) == 6
+    assert all(path.startswith("train/") for path in predicted)
+    assert not predicted & set(manifest)
+
+
 def test_the_console_has_no_unexplained_line(
     tmp_path: Path, run_train: Run, tiny: list[str]
 ) -> None:
@@ -76,7 +95,7 @@ def test_the_console_has_no_unexplained_line(
     assert ended.err == ""
     lines = [line for line in ended.out.splitlines() if line]
     starts = (
-        "pictures|     |model|     |device|run folder|epoch|    1|    2|best|     |time|checkpoint"
+        "pictures|  |model|  |trained|device|run folder|epoch|    1|    2|best|  |time|checkpoint"
     )
     expected = [*starts.split("|"), "curves"]
     assert len(lines) == len(expected), ended.out

@@ -1,10 +1,12 @@
 """Folders of class folders: what is in them, and which part validates."""
 
 import random
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from hymenoptera.data.manifest import PICTURE_SUFFIXES
+from hymenoptera.data.splits import NOTHING, Apart, fold_numbers, test_set
 from hymenoptera.errors import RequestError, nearest
 
 VALIDATION_NAMES = ("val", "valid", "validation", "test")
@@ -28,6 +30,7 @@ class Index:
         train: samples to train on, sorted by path.
         val: samples to validate on, sorted by path.
         ignored: files in class folders that are not of a picture type.
+        test: samples kept apart from training and validation, sorted by path.
     """
 
     root: Path
@@ -35,9 +38,10 @@ class Index:
     train: list[Sample]
     val: list[Sample]
     ignored: list[Path] = field(default_factory=list)
+    test: list[Sample] = field(default_factory=list)
 
 
-def index_folder(root: Path, *, val_fraction: float, seed: int) -> Index:
+def index_folder(root: Path, *, val_fraction: float, seed: int, apart: Apart = NOTHING) -> Index:
     """Find the pictures and classes below a folder.
 
     Args:
@@ -45,6 +49,7 @@ def index_folder(root: Path, *, val_fraction: float, seed: int) -> Index:
             of them.
         val_fraction: share of each class that validates where there is no such part.
         seed: which pictures those are.
+        apart: a test set and folds, of the training pictures.
 
     Raises:
         RequestError: no such folder, no pictures, fewer than two classes, a class folder of the
@@ -52,29 +57,27 @@ def index_folder(root: Path, *, val_fraction: float, seed: int) -> Index:
     """
     if not root.is_dir():
         raise RequestError(f"{root}: there is no such folder.")
-    train_folder = root / "train"
-    if not train_folder.is_dir():
-        return _split_folder(root, val_fraction, seed)
-    val_folder = next((root / n for n in VALIDATION_NAMES if (root / n).is_dir()), None)
-    if val_folder is None:
-        index = _split_folder(train_folder, val_fraction, seed)
-        return Index(root, index.classes, index.train, index.val, index.ignored)
+    train_folder = root / "train" if (root / "train").is_dir() else root
     classes = _classes(train_folder)
-    strange = [name for name in _subfolders(val_folder) if name not in classes]
-    if strange:
-        raise RequestError(
-            f"{val_folder} has a class that {train_folder} lacks: {strange[0]}. "
-            f"{nearest(strange[0], classes)}"
-        )
-    train, train_ignored = find_samples(train_folder, classes)
-    val, val_ignored = find_samples(val_folder, classes)
-    for folder, samples in ((train_folder, train), (val_folder, val)):
-        if not samples:
-            raise _no_pictures(folder)
-    empty = sorted(set(range(len(classes))) - {s.label for s in train})
-    if empty:
-        raise _no_pictures(train_folder / classes[empty[0]])
-    return Index(root, classes, train, val, train_ignored + val_ignored)
+    samples, ignored = find_samples(train_folder, classes)
+    counts = Counter(s.label for s in samples)
+    if not samples:
+        raise _no_pictures(train_folder)
+    for label, name in enumerate(classes):
+        if not counts[label]:
+            raise _no_pictures(train_folder / name)
+    train, test = _keep_apart(root, samples, classes, apart)
+    val_folder = next((root / n for n in VALIDATION_NAMES if (root / n).is_dir()), None)
+    if apart.folds is not None:
+        numbers = fold_numbers(*_named(root, train), classes, apart)
+        val = [s for s in train if numbers[_name(root, s)] == apart.fold]
+        train = [s for s in train if numbers[_name(root, s)] != apart.fold]
+    elif train_folder == root or val_folder is None:
+        train, val = stratified_split(train, val_fraction, seed)
+    else:
+        val, val_ignored = _validation(val_folder, train_folder, classes)
+        ignored += val_ignored
+    return Index(root, classes, train, val, ignored, test)
 
 
 def stratified_split(
@@ -103,16 +106,35 @@ def stratified_split(
     return train, [s for s in samples if s in held_out]
 
 
-def _split_folder(folder: Path, val_fraction: float, seed: int) -> Index:
-    classes = _classes(folder)
+def _validation(
+    folder: Path, train_folder: Path, classes: list[str]
+) -> tuple[list[Sample], list[Path]]:
+    strange = [name for name in _subfolders(folder) if name not in classes]
+    if strange:
+        raise RequestError(
+            f"{folder} has a class that {train_folder} lacks: {strange[0]}. "
+            f"{nearest(strange[0], classes)}"
+        )
     samples, ignored = find_samples(folder, classes)
     if not samples:
         raise _no_pictures(folder)
-    empty = sorted(set(range(len(classes))) - {s.label for s in samples})
-    if empty:
-        raise _no_pictures(folder / classes[empty[0]])
-    train, val = stratified_split(samples, val_fraction, seed)
-    return Index(folder, classes, train, val, ignored)
+    return samples, ignored
+
+
+def _keep_apart(
+    root: Path, samples: list[Sample], classes: list[str], apart: Apart
+) -> tuple[list[Sample], list[Sample]]:
+    chosen = test_set(*_named(root, samples), classes, apart)
+    test = [s for s in samples if _name(root, s) in chosen]
+    return [s for s in samples if _name(root, s) not in chosen], test
+
+
+def _named(root: Path, samples: list[Sample]) -> tuple[list[str], list[int]]:
+    return [_name(root, s) for s in samples], [s.label for s in samples]
+
+
+def _name(root: Path, sample: Sample) -> str:
+    return sample.path.relative_to(root).as_posix()
 
 
 def _subfolders(folder: Path) -> list[str]:

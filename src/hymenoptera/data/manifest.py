@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from hymenoptera.atomic import write_file
 from hymenoptera.errors import RequestError
 
 PICTURE_SUFFIXES = frozenset(
@@ -59,6 +60,12 @@ def read_manifest(path: Path) -> dict[str, Entry]:
                     "between tabs."
                 )
     return entries
+
+
+def write_manifest(path: Path, entries: Manifest) -> None:
+    """Write a manifest file, as `read_manifest` reads it, whole or not at all."""
+    lines = [f"{name}\t{entry.size_bytes}\t{entry.sha256}\n" for name, entry in entries.items()]
+    write_file(path, "".join(lines))
 
 
 def fingerprint(folder: Path, paths: Iterable[str]) -> dict[str, Entry]:

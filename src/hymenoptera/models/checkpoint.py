@@ -134,10 +134,7 @@ def load_checkpoint(path: Path) -> LoadedCheckpoint:
     classifier = Classifier(backbone, facts["classes"])
     classifier.weights_id = facts["weights_id"]
     classifier.preprocessing = preprocessing
-    prefix = "classifier."
-    classifier.load_state_dict(
-        {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items()}
-    )
+    load_weights(classifier, checkpoint)
     return LoadedCheckpoint(
         classifier.eval(),
         facts["classes"],
@@ -179,6 +176,14 @@ def facts_inside(path: Path) -> dict[str, Any]:
         },
         "data": facts.get("data", {"classes": facts["classes"]}),
     }
+
+
+def load_weights(classifier: Classifier, checkpoint: dict[str, Any]) -> None:
+    """Give a classifier the weights of a checkpoint that was read."""
+    prefix = "classifier."
+    classifier.load_state_dict(
+        {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items()}
+    )
 
 
 class WholeCheckpointIO(TorchCheckpointIO):

@@ -1,10 +1,24 @@
-"""What a figure on a few pictures is worth."""
+"""What figures on a few pictures are worth: intervals, paired tests, and the luck of the best.
+
+Runs are compared on the same pictures. A run's answers are an array of 0 and 1, one a picture; a
+setting that was repeated with other seeds has a row of them for each repeat. Both the repeats and
+the pictures are samples: what is said of a setting should hold with another seed, and on other
+pictures of the kind.
+"""
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
 
 
 def wilson_interval(
-    successes: int, count: int, z: float = 1.959963984540054
+    successes: float, count: float, z: float = 1.959963984540054
 ) -> tuple[float, float]:
     """Interval for a proportion that holds its level on small samples and near 0 and 1.
 
@@ -23,3 +37,201 @@ def wilson_interval(
     centre = (share + spread / 2) / (1 + spread)
     half = z / (1 + spread) * math.sqrt(share * (1 - share) / count + spread / (4 * count))
     return max(0.0, centre - half), min(1.0, centre + half)
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """A setting's answers, or the differences between two settings' answers.
+
+    Attributes:
+        values: (K, N), a row a repeat, a column a picture; NaN where a fold does not have it.
+    """
+
+    values: Array
+
+    @property
+    def mean(self) -> float:
+        """Over all answers."""
+        return float(np.nanmean(self.values))
+
+    @property
+    def of_repeats(self) -> Array:
+        """(K,) the mean of each repeat."""
+        found: Array = np.nanmean(self.values, axis=1)
+        return found
+
+    @property
+    def of_pictures(self) -> Array:
+        """(N,) the mean of each picture."""
+        found: Array = np.nanmean(self.values, axis=0)
+        return found
+
+    def variances(self) -> tuple[float, float, float]:
+        """Variance of the mean as seen over repeats, over pictures, and what both share."""
+        repeats, count = self.values.shape
+        over_pictures = float(np.var(self.of_pictures, ddof=1)) / count
+        if repeats == 1:
+            return 0.0, over_pictures, 0.0
+        over_repeats = float(np.var(self.of_repeats, ddof=1)) / repeats
+        if np.isnan(self.values).any():  # folds: the spread of pictures is in that of the repeats
+            return over_repeats, over_pictures, min(over_repeats, over_pictures)
+        rest = self.values - self.of_repeats[:, None] - self.of_pictures[None, :] + self.mean
+        freedom = (repeats - 1) * (count - 1)
+        return over_repeats, over_pictures, float((rest**2).sum()) / freedom / rest.size
+
+    def freedom(self) -> float:
+        """Degrees of freedom of the sum of both variances (Satterthwaite, 1946)."""
+        repeats, count = self.values.shape
+        first, second, _ = self.variances()
+        if not first + second:
+            return 1.0
+        parts = (first**2 / (repeats - 1) if repeats > 1 else 0.0) + second**2 / (count - 1)
+        return float((first + second) ** 2 / parts)
+
+
+def repeated_interval(answers: Array) -> tuple[float, float]:
+    """95 % interval for a setting's accuracy, over its repeats and over pictures.
+
+    Args:
+        answers: (K, N) of 0 and 1, NaN where a fold does not have the picture.
+
+    Returns:
+        Lower and upper end on the scale 0 to 1: Wilson's interval, of as many independent
+        pictures as would have the variance that was seen (crossed random effects), with the
+        quantile of Student's t. Of a single repeat it is Wilson's own.
+
+    Source: Dean and Pagano, "Evaluating confidence interval methods for binomial proportions in
+    clustered surveys", 2015.
+    """
+    repeats, count = answers.shape
+    found = Repeats(answers)
+    if repeats == 1:
+        return wilson_interval(float(np.nansum(answers)), count)
+    over_repeats, over_pictures, shared = found.variances()
+    variance = max(over_repeats, over_pictures, over_repeats + over_pictures - shared)
+    share = found.mean
+    alone = share * (1 - share) / variance if variance else count
+    effective = min(alone, float(np.isfinite(answers).sum()))
+    return wilson_interval(share * effective, effective, z=_t_quantile(0.975, found.freedom()))
+
+
+def paired_test(first: Array, second: Array) -> float:
+    """Two-sided p of no difference between two settings, on the same pictures and repeats.
+
+    The larger of two p: of an exact test over pictures, and where there are repeats, of a t test
+    of the mean difference against its variance over repeats plus that over pictures. Neither
+    three seeds that happen to agree nor pictures that one lucky seed got right suffice.
+
+    Args:
+        first: (K, N) of 0 and 1, NaN where a fold does not have the picture.
+        second: the same repeats and pictures, of the other setting.
+    """
+    difference = Repeats(first - second)
+    p = sign_flip_test(np.nansum(difference.values, axis=0))
+    if len(first) == 1 or p == 1:
+        return p
+    over_repeats, over_pictures, _ = difference.variances()
+    t = abs(difference.mean) / math.sqrt(over_repeats + over_pictures)
+    return max(p, 2 * (1 - _t_share(t, difference.freedom())))
+
+
+def sign_flip_test(differences: Array) -> float:
+    """Exact two-sided p of a sum of differences, each as likely to have the other sign.
+
+    Args:
+        differences: (N,) whole numbers: by how many repeats a picture is right more often.
+
+    Returns:
+        p; where the differences are -1, 0 and 1, that of McNemar's exact test.
+
+    Source: Fisher, "The design of experiments", 1935; McNemar, 1947.
+    """
+    sizes = np.abs(np.rint(differences)).astype(int)
+    sizes = sizes[sizes > 0]
+    shares = np.ones(1)  # of the sums that the signs make, from -sum(sizes) in steps of 2
+    for size in sizes:
+        longer = np.zeros(len(shares) + size)
+        longer[: len(shares)] += shares / 2
+        longer[size:] += shares / 2
+        shares = longer
+    sums = 2 * np.arange(len(shares)) - sizes.sum()
+    return min(1.0, float(shares[np.abs(sums) >= abs(np.rint(differences).sum())].sum()))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjust p values so that the chance of any false alarm among them stays below the level.
+
+    Source: Holm, "A simple sequentially rejective multiple test procedure", 1979.
+    """
+    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    adjusted = [1.0] * len(p_values)
+    highest = 0.0
+    for rank, i in enumerate(order):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[i]))
+        adjusted[i] = highest
+    return adjusted
+
+
+def against_best(settings: Sequence[Array], best: int) -> list[float | None]:
+    """The p of each setting's difference to the best, Holm-corrected over all pairs of settings.
+
+    Over all pairs, not only those with the best: which one is the best was not known before,
+    and the best of several equals is lucky. With the pairs of the best alone, the false alarms
+    among eight equal settings would be more than twice as many.
+
+    Args:
+        settings: (K, N) answers each, a row a repeat and a column a picture that any setting
+            has; NaN where this one does not.
+        best: which of them is the best.
+
+    Returns:
+        p of each; None for the best itself, and where two settings have no repeat in common.
+    """
+    p_values = {}
+    for i, first in enumerate(settings):
+        for j, second in enumerate(settings[:i]):
+            both = ~np.isnan(first - second)
+            if both.any():
+                common = np.ix_(both.any(axis=1), both.any(axis=0))
+                p_values[i, j] = paired_test(first[common], second[common])
+    adjusted = dict(zip(p_values, holm(list(p_values.values())), strict=True))
+    return [adjusted.get((max(i, best), min(i, best))) for i in range(len(settings))]
+
+
+def optimism_of_best(scores: Array, *, draws: int = 2000, seed: int = 0) -> float:
+    """By how much the best of several accuracies on one validation set is too high, on average.
+
+    A bootstrap over the pictures: the best on pictures drawn with replacement is chosen by its
+    luck on them, and its accuracy there less that on all pictures is what the choice adds.
+
+    Args:
+        scores: (R, N) of R settings, the share of repeats that are right, a column a picture.
+        draws: of the bootstrap.
+        seed: of the draws.
+
+    Returns:
+        On the scale 0 to 1, at least 0.
+
+    Source: Efron and Tibshirani, "An introduction to the bootstrap", 1993, chapter 17.
+    """
+    count = scores.shape[1]
+    generator = np.random.default_rng(seed)
+    weights = generator.multinomial(count, np.full(count, 1 / count), size=draws) / count
+    drawn = weights @ scores.T  # (draws, R)
+    chosen = drawn.argmax(axis=1)
+    gain = drawn[np.arange(draws), chosen] - scores.mean(axis=1)[chosen]
+    return max(0.0, float(gain.mean()))
+
+
+def _t_quantile(share: float, freedom: float) -> float:
+    return float(_special().stdtrit(freedom, share))
+
+
+def _t_share(t: float, freedom: float) -> float:
+    return float(_special().stdtr(freedom, t))
+
+
+def _special() -> Any:
+    import scipy.special  # a part of a second, which most commands can do without
+
+    return scipy.special
