@@ -36,7 +36,7 @@ def test_a_run_leaves_a_whole_folder(tmp_path: Path, run_train: Run, tiny: list[
     run = only_run(tmp_path)
     assert {p.name for p in run.iterdir() if not p.name.startswith("events")} == {
         *(".hydra", "train.log", "checkpoints", "pictures"),
-        *("metrics.csv", "predictions.csv", "summary.json", "hparams.yaml"),
+        *("metrics.csv", "predictions.csv", "summary.json", "hparams.yaml", "report.html"),
     }
     assert {p.name for p in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
 
@@ -97,7 +97,7 @@ def test_the_console_has_no_unexplained_line(
     starts = (
         "pictures|  |model|  |trained|device|run folder|epoch|    1|    2|best|  |time|checkpoint"
     )
-    expected = [*starts.split("|"), "curves"]
+    expected = [*starts.split("|"), "report", "curves"]
     assert len(lines) == len(expected), ended.out
     for line, start in zip(lines, expected, strict=True):
         assert line.startswith(start), ended.out

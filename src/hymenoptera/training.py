@@ -26,6 +26,7 @@ from hymenoptera.models.inference import predict
 from hymenoptera.models.module import ClassifierModule
 from hymenoptera.models.transfer import Transfer
 from hymenoptera.results import announcements, records
+from hymenoptera.results.report import write_report
 
 log = logging.getLogger(__name__)
 
@@ -116,6 +117,7 @@ def train(config: dict[str, Any], folder: Path, overrides: list[str], began: flo
     if failure is not None:
         run.record["error"] = _in_one_line(failure)
     _record(run, status, best, fit_s=fit_s, total_s=time.monotonic() - began)
+    _report(folder)
     if failure is not None:
         log.debug("The run failed.", exc_info=failure)
         raise RunError(
@@ -295,6 +297,15 @@ def _record(
         "durations": {"fit_s": fit_s, "total_s": total_s},
     }
     records.write_summary(run.folder, run.record)
+
+
+def _report(folder: Path) -> None:
+    """Write report.html; the run does not fail with it."""
+    try:
+        write_report(folder)
+    except Exception as error:
+        log.debug("The report failed.", exc_info=error)
+        log.warning(f"report.html could not be written ({_in_one_line(error)}).")
 
 
 def _judge(run: Run) -> dict[str, Any] | None:

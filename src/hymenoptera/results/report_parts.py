@@ -264,7 +264,12 @@ def facts(run: RunFiles) -> str:
         )
     if "model" in record:
         model = record["model"]
-        cards.append(card("Model", listing({key.replace("_", " "): model[key] for key in model})))
+        trained = ", ".join(
+            f"{group['name']} ({group['parameter_count']}, rate {group['lr']:g})"
+            for group in model["trained"]
+        )
+        shown = {key.replace("_", " "): value for key, value in model.items()}
+        cards.append(card("Model", listing({**shown, "trained": trained})))
     command = f"<pre>{escape(command_line(record))}</pre>" if "overrides" in record else ""
     config = (
         f"<details><summary>The composed config</summary><pre>{escape(run.config)}</pre></details>"
