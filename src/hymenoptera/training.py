@@ -2,19 +2,22 @@
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
+from torch.utils.tensorboard import SummaryWriter
 
 from hymenoptera.caching import Cut, cache_features
 from hymenoptera.callbacks.console import Console, quieten_libraries
 from hymenoptera.callbacks.history import History
 from hymenoptera.callbacks.hparams import Hparams
 from hymenoptera.callbacks.interruption import InterruptedTraining, Interruption
+from hymenoptera.callbacks.judgement import Judged, tell
 from hymenoptera.config import build, build_named, flatten
 from hymenoptera.data.datamodule import PictureDataModule
 from hymenoptera.data.manifest import write_manifest
@@ -26,6 +29,7 @@ from hymenoptera.models.inference import predict
 from hymenoptera.models.module import ClassifierModule
 from hymenoptera.models.transfer import Transfer
 from hymenoptera.results import announcements, records
+from hymenoptera.results.metrics import Judgement
 from hymenoptera.results.report import write_report
 
 log = logging.getLogger(__name__)
@@ -56,6 +60,7 @@ class Run:
         history: a row an epoch, filled while it trains.
         record: summary.json as far as it is known.
         resume: the checkpoint to go on from, if any.
+        watchers: the callbacks of the config, once they are built.
         resumed_step: after how many steps that was, if it was.
     """
 
@@ -70,6 +75,7 @@ class Run:
     record: dict[str, Any]
     resume: Path | None
     resumed_step: int
+    watchers: list[Callback] = field(default_factory=list)
 
 
 def train(config: dict[str, Any], folder: Path, overrides: list[str], began: float) -> int:
@@ -237,12 +243,13 @@ def _fit(run: Run) -> None:
         facts=checkpoints.describe(run.classifier, config, run.record),
         compute=None if run.cut is None else run.cut.upper(run.classifier).forward,
     )
+    run.watchers = list(build_named(config["callbacks"]).values())
     callbacks: list[Callback] = [
         run.history,
         Console(run.history),
         Hparams(_hparams(run), run.history),
         Interruption(),
-        *build_named(config["callbacks"]).values(),
+        *run.watchers,
     ]
     trainer: pl.Trainer = build(
         {**config["trainer"], **run.device.trainer_options()},
@@ -322,11 +329,22 @@ def _judge(run: Run) -> dict[str, Any] | None:
     index = run.data.index
     names = [sample.path.relative_to(index.root).as_posix() for sample in index.val]
     records.write_predictions(run.folder, names, labels, probabilities, index.classes)
+    judgement = Judgement(index.classes, np.array(labels), np.array(probabilities), names)
+    _draw(run, checkpoint, judgement)
     return {
         "epoch": checkpoint.epoch,
         "checkpoint": "checkpoints/best.ckpt",
         **records.judged(labels, probabilities),
     }
+
+
+def _draw(run: Run, checkpoint: checkpoints.LoadedCheckpoint, judgement: Judgement) -> None:
+    """Have the callbacks that wait for it draw how the best checkpoint judges."""
+    writes = any("TensorBoardLogger" in node["_target_"] for node in _loggers(run).values() if node)
+    writer = SummaryWriter(str(run.folder)) if writes else None
+    tell(run.watchers, Judged(run.folder, checkpoint, judgement, run.data.index.val, writer))
+    if writer is not None:
+        writer.close()
 
 
 def _in_one_line(error: Exception) -> str:
