@@ -123,7 +123,8 @@ def train(config: dict[str, Any], folder: Path, overrides: list[str], began: flo
     if failure is not None:
         run.record["error"] = _in_one_line(failure)
     _record(run, status, best, fit_s=fit_s, total_s=time.monotonic() - began)
-    _report(folder)
+    if config["report"]:
+        _report(folder)
     if failure is not None:
         log.debug("The run failed.", exc_info=failure)
         raise RunError(
@@ -241,6 +242,7 @@ def _fit(run: Run) -> None:
         make_scheduler=partial(build, scheduler) if scheduler["_target_"] else None,
         seed=config["seed"],
         facts=checkpoints.describe(run.classifier, config, run.record),
+        label_smoothing=config["loss"]["label_smoothing"],
         compute=None if run.cut is None else run.cut.upper(run.classifier).forward,
     )
     run.watchers = list(build_named(config["callbacks"]).values())

@@ -77,6 +77,7 @@ def confusion_figure(matrix: Integers, classes: Sequence[str]) -> Figure:
     axes.set_xlim(-0.5, len(classes) - 0.5)
     axes.set_ylim(len(classes) - 0.5, -0.5)
     axes.set_aspect("equal")
+    figure.set_layout_engine("constrained")  # makes room for the names; it takes its time
     axes.spines[:].set_visible(False)
     return figure
 
@@ -146,7 +147,8 @@ def as_svg(figure: Figure, description: str) -> str:
 
 
 def _axes(x_label: str, y_label: str, grid: bool = True) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(4.8, 3.6), dpi=100, layout="constrained")
+    figure = Figure(figsize=(4.8, 3.6), dpi=100)
+    figure.subplots_adjust(left=0.15, right=0.97, bottom=0.14, top=0.97)
     axes = figure.add_subplot()
     axes.set_xlabel(x_label, color=COLOURS["ink"])
     axes.set_ylabel(y_label, color=COLOURS["ink"])
