@@ -1,5 +1,6 @@
 """Fixtures that every folder of tests uses: small pictures, and the real command line."""
 
+import io
 import multiprocessing
 import os
 import runpy
@@ -51,8 +52,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
 
 
-@pytest.fixture
-def tiny(pictures: Path) -> list[str]:
+def tiny_overrides(pictures: Path) -> list[str]:
     """Overrides for a run of two epochs that takes a second or two."""
     return [
         "data=imagefolder",
@@ -65,51 +65,82 @@ def tiny(pictures: Path) -> list[str]:
     ]
 
 
-def _command(arguments: list[str], cwd: Path, environment: dict[str, str]) -> None:
+@pytest.fixture
+def tiny(pictures: Path) -> list[str]:
+    """`tiny_overrides` on the small pictures."""
+    return tiny_overrides(pictures)
+
+
+def _command(script: str, arguments: list[str], cwd: Path, environment: dict[str, str]) -> None:
     os.setsid()
     os.chdir(cwd)
     os.environ.update(environment)
     for descriptor, name in ((1, "out.txt"), (2, "err.txt")):
         os.dup2(os.open(name, os.O_CREAT | os.O_WRONLY | os.O_TRUNC), descriptor)
-    sys.argv = ["train.py", *arguments]
+    if Path("in.txt").exists():
+        sys.stdin = io.StringIO(Path("in.txt").read_text())
+    sys.argv = [script, *arguments]
+    if script == "hymenoptera":
+        from hymenoptera.cli import main
+
+        main()
     sys.path.insert(0, str(ROOT))
-    runpy.run_path(str(ROOT / "train.py"), run_name="__main__")
+    runpy.run_path(str(ROOT / script), run_name="__main__")
 
 
-@pytest.fixture
-def start_train(tmp_path: Path) -> Callable[..., multiprocessing.Process]:
-    """Start `python train.py ARGUMENTS` in tmp_path, in a process that has torch already.
+def start(
+    script: str, arguments: tuple[str, ...], folder: Path, environment: dict[str, str]
+) -> multiprocessing.Process:
+    """Start `python train.py ARGUMENTS` or `hymenoptera ARGUMENTS` in a folder.
 
     The process is forked from a server that has done nothing but import torch and Lightning: the
     command is the real one, without their seconds of import.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["torch", "torchvision", "pytorch_lightning", "tensorboard"])
+    environment = {"HYDRA_FULL_ERROR": "0", **environment}
+    process = context.Process(target=_command, args=(script, [*arguments], folder, environment))
+    process.start()
+    return process  # type: ignore[return-value]
 
-    def start(*arguments: str, **environment: str) -> multiprocessing.Process:
-        environment = {"HYDRA_FULL_ERROR": "0", **environment}
-        process = context.Process(target=_command, args=(list(arguments), tmp_path, environment))
-        process.start()
-        return process  # type: ignore[return-value]
 
-    return start
+def run(
+    script: str, arguments: tuple[str, ...], folder: Path, environment: dict[str, str]
+) -> Ended:
+    """As `start`, to its end."""
+    process = start(script, arguments, folder, environment)
+    process.join(timeout=300)
+    assert process.exitcode is not None, "the command did not end"
+    return Ended(
+        process.exitcode, (folder / "out.txt").read_text(), (folder / "err.txt").read_text()
+    )
 
 
 @pytest.fixture
-def run_train(
-    tmp_path: Path, start_train: Callable[..., multiprocessing.Process]
-) -> Callable[..., Ended]:
+def start_train(tmp_path: Path) -> Callable[..., multiprocessing.Process]:
+    """Start `python train.py ARGUMENTS` in tmp_path."""
+    return lambda *arguments, **environment: start("train.py", arguments, tmp_path, environment)
+
+
+@pytest.fixture
+def run_train(tmp_path: Path) -> Callable[..., Ended]:
     """Run `python train.py ARGUMENTS` in tmp_path to its end."""
+    return lambda *arguments, **environment: run("train.py", arguments, tmp_path, environment)
 
-    def run(*arguments: str, **environment: str) -> Ended:
-        process = start_train(*arguments, **environment)
-        process.join(timeout=300)
-        assert process.exitcode is not None, "the command did not end"
-        return Ended(
-            process.exitcode, (tmp_path / "out.txt").read_text(), (tmp_path / "err.txt").read_text()
-        )
 
-    return run
+@pytest.fixture
+def hymenoptera(tmp_path: Path) -> Callable[..., Ended]:
+    """Run `hymenoptera ARGUMENTS` in tmp_path to its end; `in.txt` there is its stdin."""
+    return lambda *arguments, **environment: run("hymenoptera", arguments, tmp_path, environment)
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:
+    """The folder of a tiny run, for the tests that only read it."""
+    folder = tmp_path_factory.mktemp("finished")
+    ended = run("train.py", (*tiny_overrides(pictures), "hydra.run.dir=run"), folder, {})
+    assert ended.status == 0, ended.err
+    return folder / "run"
 
 
 @pytest.fixture(scope="session")

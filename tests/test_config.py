@@ -56,7 +56,7 @@ def test_build_names_a_wrong_option() -> None:
 
 
 def test_build_named_leaves_out_what_is_off() -> None:
-    node = {"_target_": "hymenoptera.models.transfer.Full"}
+    node = {"_target_": "pytorch_lightning.Callback"}
     assert list(build_named({"a": node, "b": {**node, "enabled": False}, "c": None})) == ["a"]
 
 

@@ -36,7 +36,7 @@ def test_a_run_leaves_a_whole_folder(tmp_path: Path, run_train: Run, tiny: list[
     run = only_run(tmp_path)
     assert {p.name for p in run.iterdir() if not p.name.startswith("events")} == {
         *(".hydra", "train.log", "checkpoints", "pictures"),
-        *("metrics.csv", "predictions.csv", "summary.json", "hparams.yaml"),
+        *("metrics.csv", "predictions.csv", "summary.json", "hparams.yaml", "report.html"),
     }
     assert {p.name for p in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
 
@@ -97,7 +97,7 @@ def test_the_console_has_no_unexplained_line(
     starts = (
         "pictures|  |model|  |trained|device|run folder|epoch|    1|    2|best|  |time|checkpoint"
     )
-    expected = [*starts.split("|"), "curves"]
+    expected = [*starts.split("|"), "report", "curves"]
     assert len(lines) == len(expected), ended.out
     for line, start in zip(lines, expected, strict=True):
         assert line.startswith(start), ended.out
@@ -227,7 +227,16 @@ def test_tensorboard_has_curves_pictures_and_hparams(
     assert events.Scalars("lr/all")[0].value == pytest.approx(2e-4)
     best = read(run / "summary.json")["best"]
     assert events.Scalars("best/val_accuracy")[-1].value == pytest.approx(best["val_accuracy"])
-    assert tags["images"] == ["pictures/augmented"]
+    drawn = {"confusion", "reliability", "precision_recall", "worst_mistakes"}
+    assert {"pictures/augmented", *(f"best/{name}" for name in drawn)} <= set(tags["images"])
+    assert 0 <= events.Scalars("best/expected_calibration_error")[0].value <= 1
+    wrong = [
+        row["path"]
+        for row in csv.DictReader((run / "predictions.csv").open())
+        if row["label"] != row["predicted"]
+    ]
+    for path in wrong:  # the picture as the network sees it, and its heat beside it
+        assert Image.open(run / "pictures" / "grad_cam" / f"{path}.jpg").size == (64, 32)
     assert Image.open(run / "pictures" / "augmented.png").size[0] > 4 * 160
     hparams = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
     assert b"optimizer.lr" in hparams
@@ -236,7 +245,8 @@ def test_tensorboard_has_curves_pictures_and_hparams(
 
 
 def test_csv_alone_writes_no_events(tmp_path: Path, run_train: Run, tiny: list[str]) -> None:
-    ended = run_train(*tiny, "logger=csv", "callbacks.augmented_pictures.enabled=false")
+    off = [f"callbacks.{name}.enabled=false" for name in ("augmented_pictures", "grad_cam")]
+    ended = run_train(*tiny, "logger=csv", *off)
     assert ended.status == 0
     run = only_run(tmp_path)
     assert not list(run.glob("events*"))

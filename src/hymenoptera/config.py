@@ -106,6 +106,7 @@ RULES: dict[str, Rule] = {
     "loss.label_smoothing": lambda v: _FRACTION(v) if v != 1 else "below 1",
     "seed": _integer(0),
     "resume": _optional(_text),
+    "report": _one_of(True, False),
     "message.begin": _optional(_text),
     "message.end": _optional(_text),
     "data._target_": _TARGET,
@@ -159,6 +160,8 @@ RULES: dict[str, Rule] = {
     "callbacks.last_checkpoint.every_s": _number(0),
     "callbacks.early_stopping.patience": _integer(0),
     "callbacks.augmented_pictures.count": _integer(1),
+    "callbacks.grad_cam.wrong": _integer(0),
+    "callbacks.grad_cam.right": _integer(0),
 }
 
 

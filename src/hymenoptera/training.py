@@ -3,21 +3,24 @@
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
 
 from hymenoptera.caching import Cut, cache_features
 from hymenoptera.callbacks.console import Console, quieten_libraries
 from hymenoptera.callbacks.history import History
 from hymenoptera.callbacks.hparams import Hparams
 from hymenoptera.callbacks.interruption import InterruptedTraining, Interruption
+from hymenoptera.callbacks.judgement import Judged, tell
 from hymenoptera.config import build, build_named, flatten
 from hymenoptera.data.datamodule import PictureDataModule
 from hymenoptera.data.manifest import write_manifest
@@ -29,6 +32,8 @@ from hymenoptera.models.inference import predict
 from hymenoptera.models.module import ClassifierModule
 from hymenoptera.models.transfer import Transfer
 from hymenoptera.results import announcements, records
+from hymenoptera.results.metrics import Judgement
+from hymenoptera.results.report import write_report
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +63,7 @@ class Run:
         history: a row an epoch, filled while it trains.
         record: summary.json as far as it is known.
         resume: the checkpoint to go on from, if any.
+        watchers: the callbacks of the config, once they are built.
         resumed_step: after how many steps that was, if it was.
     """
 
@@ -72,6 +78,7 @@ class Run:
     record: dict[str, Any]
     resume: Path | None
     resumed_step: int
+    watchers: list[Callback] = field(default_factory=list)
 
     def compute(self) -> Callable[[Tensor], Tensor]:
         """From a batch's first tensor to logits (B, C); compiled, where the config says so."""
@@ -124,6 +131,8 @@ def train(config: dict[str, Any], folder: Path, overrides: list[str], began: flo
     if failure is not None:
         run.record["error"] = _in_one_line(failure)
     _record(run, status, best, fit_s=fit_s, total_s=time.monotonic() - began)
+    if config["report"]:
+        _report(folder)
     if failure is not None:
         log.debug("The run failed.", exc_info=failure)
         raise RunError(
@@ -240,16 +249,17 @@ def _fit(run: Run) -> None:
         make_optimizer=partial(build, config["optimizer"]),
         make_scheduler=partial(build, scheduler) if scheduler["_target_"] else None,
         seed=config["seed"],
-        facts=checkpoints.describe(run.classifier, config, run.record["data"]["manifest_hash"]),
+        facts=checkpoints.describe(run.classifier, config, run.record),
         label_smoothing=config["loss"]["label_smoothing"],
         compute=run.compute(),
     )
+    run.watchers = list(build_named(config["callbacks"]).values())
     callbacks: list[Callback] = [
         run.history,
         Console(run.history),
         Hparams(_hparams(run), run.history),
         Interruption(),
-        *build_named(config["callbacks"]).values(),
+        *run.watchers,
     ]
     trainer: pl.Trainer = build(
         {**config["trainer"], **run.device.trainer_options()},
@@ -306,6 +316,15 @@ def _record(
     records.write_summary(run.folder, run.record)
 
 
+def _report(folder: Path) -> None:
+    """Write report.html; the run does not fail with it."""
+    try:
+        write_report(folder)
+    except Exception as error:
+        log.debug("The report failed.", exc_info=error)
+        log.warning(f"report.html could not be written ({_in_one_line(error)}).")
+
+
 def _judge(run: Run) -> dict[str, Any] | None:
     """Rebuild the best checkpoint's classifier from its file, and judge it on all of validation."""
     path = run.folder / "checkpoints" / "best.ckpt"
@@ -320,11 +339,22 @@ def _judge(run: Run) -> dict[str, Any] | None:
     index = run.data.index
     names = [sample.path.relative_to(index.root).as_posix() for sample in index.val]
     records.write_predictions(run.folder, names, labels, probabilities, index.classes)
+    judgement = Judgement(index.classes, np.array(labels), np.array(probabilities), names)
+    _draw(run, checkpoint, judgement)
     return {
         "epoch": checkpoint.epoch,
         "checkpoint": "checkpoints/best.ckpt",
         **records.judged(labels, probabilities),
     }
+
+
+def _draw(run: Run, checkpoint: checkpoints.LoadedCheckpoint, judgement: Judgement) -> None:
+    """Have the callbacks that wait for it draw how the best checkpoint judges."""
+    writes = any("TensorBoardLogger" in node["_target_"] for node in _loggers(run).values() if node)
+    writer = SummaryWriter(str(run.folder)) if writes else None
+    tell(run.watchers, Judged(run.folder, checkpoint, judgement, run.data.index.val, writer))
+    if writer is not None:
+        writer.close()
 
 
 def _in_one_line(error: Exception) -> str:

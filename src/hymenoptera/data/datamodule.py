@@ -64,7 +64,7 @@ class PictureDataModule(pl.LightningDataModule):
         super().__init__()
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
-        self.num_workers = _cores() if num_workers == "auto" else num_workers
+        self.num_workers = cores() if num_workers == "auto" else num_workers
         self.seed = seed
         self.skipped: dict[Path, str] = {}
         self.first_epoch = 0
@@ -348,7 +348,8 @@ class DrawnDataModule(PictureDataModule):
         return draw_data_set(self._folder / name, **self._drawing)
 
 
-def _cores() -> int:
+def cores() -> int:
+    """How many processes read pictures where nobody says: one a core, 8 at the most."""
     # where a process may not be tied to cores (macOS), it may use all of them
     affinity = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))
     return min(8, len(affinity(0)))

@@ -59,7 +59,7 @@ def index_folder(root: Path, *, val_fraction: float, seed: int, apart: Apart = N
         raise RequestError(f"{root}: there is no such folder.")
     train_folder = root / "train" if (root / "train").is_dir() else root
     classes = _classes(train_folder)
-    samples, ignored = _samples(train_folder, classes)
+    samples, ignored = find_samples(train_folder, classes)
     counts = Counter(s.label for s in samples)
     if not samples:
         raise _no_pictures(train_folder)
@@ -115,7 +115,7 @@ def _validation(
             f"{folder} has a class that {train_folder} lacks: {strange[0]}. "
             f"{nearest(strange[0], classes)}"
         )
-    samples, ignored = _samples(folder, classes)
+    samples, ignored = find_samples(folder, classes)
     if not samples:
         raise _no_pictures(folder)
     return samples, ignored
@@ -154,7 +154,8 @@ def _classes(folder: Path) -> list[str]:
     return classes
 
 
-def _samples(folder: Path, classes: list[str]) -> tuple[list[Sample], list[Path]]:
+def find_samples(folder: Path, classes: list[str]) -> tuple[list[Sample], list[Path]]:
+    """The pictures in a folder's class folders, sorted by path, and the files of other types."""
     samples: list[Sample] = []
     ignored: list[Path] = []
     for label, name in enumerate(classes):

@@ -25,13 +25,17 @@ def read_picture(path: Path) -> Image.Image:
     """
     try:
         with Image.open(path) as picture:
-            upright = ImageOps.exif_transpose(picture)
-            return upright.convert("RGB")
+            return upright_rgb(picture)
     except UNREADABLE as error:
         raise RunError(
             f"{path} cannot be read as a picture ({error}). It could when the run began: "
             f"put it back, then go on with resume=RUN_FOLDER."
         ) from error
+
+
+def upright_rgb(picture: Image.Image) -> Image.Image:
+    """A picture as RGB, turned the way its EXIF orientation says; one of UNREADABLE is raised."""
+    return ImageOps.exif_transpose(picture).convert("RGB")
 
 
 def unreadable_pictures(paths: list[Path]) -> dict[Path, str]:
@@ -50,21 +54,32 @@ def unreadable_pictures(paths: list[Path]) -> dict[Path, str]:
             delay=1.0,
             disable=None,
         )
-        return {path: reason for path, reason in zip(paths, reasons, strict=True) if reason}
+        return {path: why for path, why in zip(paths, reasons, strict=True) if why}
 
 
-def refuse_unreadable(faults: dict[Path, str]) -> None:
+def why_unreadable(error: Exception, path: Path) -> str:
+    """Why a file cannot be read as a picture, in one line."""
+    return str(error).replace(str(path), "the file").replace("\n", " ")
+
+
+def refuse_unreadable(
+    faults: dict[Path, str], way_out: str = ", or leave them out with data.on_error=skip"
+) -> None:
     """Refuse a data set with pictures that cannot be read.
+
+    Args:
+        faults: why, by path.
+        way_out: what else than mending can be done, for the error.
 
     Raises:
         RequestError: naming the first few, where there are any.
     """
     if not faults:
         return
-    named = "; ".join(f"{path} ({reason})" for path, reason in list(faults.items())[:3])
+    named = "; ".join(f"{path} ({why})" for path, why in list(faults.items())[:3])
     raise RequestError(
         f"{len(faults)} of the pictures cannot be read: {named}{'; ...' if len(faults) > 3 else ''}"
-        f".\nMend or remove them, or leave them out with data.on_error=skip."
+        f".\nMend or remove them{way_out}."
     )
 
 
@@ -74,5 +89,5 @@ def _fault(path: Path) -> str | None:
             picture.draft("RGB", (64, 64))  # JPEG: reads all the bytes, does less arithmetic
             picture.load()
     except UNREADABLE as error:
-        return str(error).replace(str(path), "the file").replace("\n", " ")
+        return why_unreadable(error, path)
     return None

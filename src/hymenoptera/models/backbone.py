@@ -57,7 +57,7 @@ def build_backbone(name: str, weights: str = "none", image_size: int | None = No
             f"model.image_size={image_size}: {name} takes {size_px} px pictures only. "
             f"Leave model.image_size out, or choose a convolutional model."
         )
-    head_name, head = _head(network)
+    head_name, head = find_head(network)
     match weights:
         case "none":
             state, weights_id = None, "none"
@@ -84,7 +84,8 @@ def _preprocessing(entry: WeightsEnum, image_size: int | None) -> Preprocessing:
     return found if image_size is None else found.resized(image_size)
 
 
-def _head(network: nn.Module) -> tuple[str, nn.Linear]:
+def find_head(network: nn.Module) -> tuple[str, nn.Linear]:
+    """The last linear layer of a torchvision classifier, and its name in it."""
     layers = [(n, m) for n, m in network.named_modules() if type(m) is nn.Linear]
     return layers[-1]
 

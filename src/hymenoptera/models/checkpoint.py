@@ -20,12 +20,20 @@ KEY = "hymenoptera"  # where the facts below stand in the checkpoint
 SCHEMA_VERSION = 1
 
 
-def describe(classifier: Classifier, config: dict[str, Any], manifest_hash: str) -> dict[str, Any]:
+def describe(
+    classifier: Classifier, config: dict[str, Any], record: dict[str, Any]
+) -> dict[str, Any]:
     """The facts that a checkpoint carries beside the weights, in plain containers only.
+
+    Args:
+        classifier: what is trained.
+        config: composed and resolved.
+        record: of the run, as far as it is known when training begins.
 
     Returns:
         `schema_version`; `backbone`, torchvision's name; `weights_id`; `classes` by label;
-        `preprocessing`; `config`, composed and resolved; `manifest_hash` of the training data.
+        `preprocessing`; `config`; `manifest_hash` of the training data; and of the record, as
+        `records.write_summary` describes them, `command`, `data` and `device`.
     """
     return {
         "schema_version": SCHEMA_VERSION,
@@ -34,7 +42,8 @@ def describe(classifier: Classifier, config: dict[str, Any], manifest_hash: str)
         "classes": list(classifier.classes),
         "preprocessing": classifier.preprocessing.to_dict(),
         "config": config,
-        "manifest_hash": manifest_hash,
+        "manifest_hash": record["data"]["manifest_hash"],
+        **{key: record[key] for key in ("command", "data", "device")},
     }
 
 
@@ -76,6 +85,7 @@ class LoadedCheckpoint:
         preprocessing: from a picture to the classifier's input.
         config: of the run that wrote it, composed and resolved.
         epoch: after which it was written, from 1.
+        facts: all that `describe` says; older checkpoints lack `command`, `data` and `device`.
     """
 
     classifier: Classifier
@@ -83,6 +93,7 @@ class LoadedCheckpoint:
     preprocessing: Preprocessing
     config: dict[str, Any]
     epoch: int
+    facts: dict[str, Any]
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -130,7 +141,41 @@ def load_checkpoint(path: Path) -> LoadedCheckpoint:
         preprocessing,
         facts["config"],
         checkpoint["epoch"] + 1,
+        facts,
     )
+
+
+def facts_inside(path: Path) -> dict[str, Any]:
+    """What a checkpoint says of itself, without building the classifier.
+
+    Returns:
+        `epoch`, `accuracy` in that epoch, `interval` (null), `command`, and `model` and `data` as
+        `records.write_summary` describes them, as far as they are known.
+
+    Raises:
+        RequestError: as `read_checkpoint`.
+    """
+    checkpoint = read_checkpoint(path)
+    facts = checkpoint[KEY]
+    rows = checkpoint.get("callbacks", {}).get("History", {}).get("rows", [])
+    buffers = ("running_mean", "running_var", "num_batches_tracked")
+    return {
+        "epoch": checkpoint["epoch"] + 1,
+        "accuracy": rows[-1]["val/accuracy"] if rows else None,
+        "interval": None,
+        "command": facts.get("command"),
+        "model": {
+            "name": facts["backbone"],
+            "weights": facts["weights_id"],
+            "input_px": facts["preprocessing"]["crop_px"],
+            "parameter_count": sum(
+                tensor.numel()
+                for name, tensor in checkpoint["state_dict"].items()
+                if not name.endswith(buffers)
+            ),
+        },
+        "data": facts.get("data", {"classes": facts["classes"]}),
+    }
 
 
 def load_weights(classifier: Classifier, checkpoint: dict[str, Any]) -> None:

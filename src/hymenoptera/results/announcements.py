@@ -58,6 +58,8 @@ def ending(record: dict[str, Any], folder: Path, has_curves: bool) -> str:
             f"training {record['images_per_s']:.1f} pictures a second",
             f"checkpoint {_short(folder / best['checkpoint'])}",
         ]
+    if (folder / "report.html").is_file():
+        lines.append(f"report     {_short(folder / 'report.html')}")
     if has_curves:
         lines.append(f"curves     tensorboard --logdir {_short(folder.parent)}")
     if record["status"] == "interrupted":

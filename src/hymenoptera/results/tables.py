@@ -6,6 +6,8 @@ from typing import Any
 
 from hymenoptera.results.records import read_summary
 
+MOST_CLASSES = 12  # in a confusion matrix on the console
+
 
 def sweep_table(folder: Path) -> tuple[str, int]:
     """The jobs of a sweep, one row each, as text; overrides that all share stand above.
@@ -30,6 +32,45 @@ def sweep_table(folder: Path) -> tuple[str, int]:
     failed = sum(summary["status"] != "completed" for summary in summaries.values())
     heading = f"all with {' '.join(shared)}\n\n" if shared else ""
     return heading + format_table(rows), failed
+
+
+def measures_table(found: dict[str, Any]) -> str:
+    """What `metrics.measure` gives, as text: accuracy, metrics, each class, the confusion."""
+    classes = list(found["per_class"])
+    metrics = [["metric", "value", "95 % interval"]] + [
+        [name.replace("_", " "), f"{m['value']:.4f}", "{:.4f} to {:.4f}".format(*m["interval"])]
+        for name, m in found["metrics"].items()
+    ]
+    per_class = [["class", "pictures", "recall", "95 % interval", "precision", "95 % interval"]]
+    for name, figures in found["per_class"].items():
+        row = [name, str(figures["count"])]
+        for key in ("recall", "precision_score"):
+            share = figures[key]
+            row += (
+                [f"{100 * share['value']:.1f} %", format_interval(share["interval"])]
+                if share
+                else ["", ""]
+            )
+        per_class.append(row)
+    recorded = ""
+    if found.get("recorded") is not None:
+        same = found["recorded"] == found["val_accuracy"]
+        figure = "the same" if same else f"{100 * found['recorded']:.1f} %: not the same"
+        recorded = f"\nrecorded  {figure}"
+    parts = [
+        f"accuracy  {100 * found['val_accuracy']:.1f} % ({found['correct']} of {found['count']}), "
+        f"95 % Wilson interval {format_interval(found['interval'])}{recorded}",
+        format_table(metrics),
+        format_table(per_class),
+    ]
+    if len(classes) <= MOST_CLASSES:
+        rows = [["true / predicted", *classes]]
+        rows += [
+            [name, *map(str, counts)]
+            for name, counts in zip(classes, found["confusion"], strict=True)
+        ]
+        parts.append(format_table(rows))
+    return "\n\n".join(parts)
 
 
 def format_table(rows: Sequence[Sequence[str]]) -> str:
