@@ -14,6 +14,7 @@ from hymenoptera.callbacks.console import Console, quieten_libraries
 from hymenoptera.callbacks.history import History
 from hymenoptera.callbacks.hparams import Hparams
 from hymenoptera.callbacks.interruption import InterruptedTraining, Interruption
+from hymenoptera.callbacks.pruning import Pruning
 from hymenoptera.config import build, build_named, flatten
 from hymenoptera.data.datamodule import PictureDataModule
 from hymenoptera.data.manifest import write_manifest
@@ -24,6 +25,7 @@ from hymenoptera.models.classifier import Classifier
 from hymenoptera.models.inference import predict
 from hymenoptera.models.module import ClassifierModule
 from hymenoptera.results import announcements, records
+from hymenoptera.study import trial_of
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +108,7 @@ def train(config: dict[str, Any], folder: Path, overrides: list[str], began: flo
     except Exception as error:
         status, failure = "failed", failure or error
     if failure is not None:
-        run.record["error"] = _in_one_line(failure)
+        run.record["error"] = records.in_one_line(failure)
     _record(run, status, best, fit_s=fit_s, total_s=time.monotonic() - began)
     if failure is not None:
         log.debug("The run failed.", exc_info=failure)
@@ -188,6 +190,8 @@ def _go_on(
 def _fit(run: Run) -> None:
     config = run.config
     scheduler = config["scheduler"]
+    trial = trial_of(run.folder)
+    pruning = [] if trial is None else [Pruning(trial, run.history)]
     module = ClassifierModule(
         run.classifier,
         build(config["transfer"]),
@@ -201,6 +205,7 @@ def _fit(run: Run) -> None:
         Console(run.history),
         Hparams(_hparams(run), run.history),
         Interruption(),
+        *pruning,
         *build_named(config["callbacks"]).values(),
     ]
     trainer: pl.Trainer = build(
@@ -220,6 +225,8 @@ def _fit(run: Run) -> None:
         ckpt_path=None if run.resume is None else str(run.resume),
         weights_only=True,
     )
+    if pruning and pruning[0].pruned_after:
+        run.record["pruned_after"] = pruning[0].pruned_after
 
 
 def _loggers(run: Run) -> dict[str, Any]:
@@ -276,10 +283,3 @@ def _judge(run: Run) -> dict[str, Any] | None:
         "checkpoint": "checkpoints/best.ckpt",
         **records.judged(labels, probabilities),
     }
-
-
-def _in_one_line(error: Exception) -> str:
-    text = str(error).strip()
-    if "Original Traceback" in text:  # of a process that reads pictures: its error comes last
-        return text.splitlines()[-1].rpartition("hymenoptera.errors.")[2]
-    return f"{type(error).__name__}: {text.splitlines()[0] if text else 'no reason given'}"
