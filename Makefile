@@ -4,13 +4,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+BENCH_VENV := .venv-bench
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo train test lint format tensorboard bench clean
+.PHONY: help install demo train test lint format tensorboard bench bench-full bench-env clean
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
 	@echo
 	@echo "  PYTHON=python3.12 picks the interpreter (3.11 to 3.13); ARGS=\"key=value ...\" goes to train.py"
 
@@ -44,9 +45,23 @@ format: $(INSTALLED) ## put the code into its format
 tensorboard: $(INSTALLED) ## all runs side by side, in a browser
 	$(BIN)/tensorboard --logdir runs $(ARGS)
 
-bench: $(INSTALLED) ## how fast the command line answers, beside a bare Hydra program
-	$(BIN)/python benchmarks/answers.py $(ARGS)
+bench: $(INSTALLED) ## about two minutes: answers, start, steps, and the head beside a plain loop
+	$(BIN)/python benchmarks/answers.py
+	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/step_overhead.py
+	$(BIN)/python benchmarks/compare.py $(ARGS)
 
-clean: ## remove .venv and caches; data/ and runs/ stay
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache src/*.egg-info
+bench-full: $(INSTALLED) ## an hour or more: whole runs beside a plain loop, fastai and timm
+	$(BIN)/python benchmarks/step_overhead.py --full
+	$(BIN)/python benchmarks/compare.py --full $(ARGS)
+
+bench-env: $(BENCH_VENV)/.installed ## .venv-bench, with fastai and timm, for bench-full
+
+$(BENCH_VENV)/.installed: benchmarks/requirements.txt constraints.txt
+	@test -x $(BENCH_VENV)/bin/python || $(PYTHON) -m venv $(BENCH_VENV)
+	$(BENCH_VENV)/bin/python -m pip install --quiet --constraint constraints.txt -r benchmarks/requirements.txt
+	@touch $@
+
+clean: ## remove the environments and caches; data/ and runs/ stay
+	rm -rf $(VENV) $(BENCH_VENV) .mypy_cache .pytest_cache .ruff_cache src/*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

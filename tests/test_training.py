@@ -95,7 +95,7 @@ def test_the_console_has_no_unexplained_line(
     assert ended.err == ""
     lines = [line for line in ended.out.splitlines() if line]
     starts = (
-        "pictures|     |model|     |device|run folder|epoch|    1|    2|best|     |time|checkpoint"
+        "pictures|  |model|  |trained|device|run folder|epoch|    1|    2|best|  |time|checkpoint"
     )
     expected = [*starts.split("|"), "curves"]
     assert len(lines) == len(expected), ended.out

@@ -19,7 +19,7 @@ Rule = Callable[[Any], str | None]
 """From a value to what it must be, where it is not; None where it is well."""
 
 ALLOWED_TARGETS = ("hymenoptera.", "torch.optim.", "pytorch_lightning.")
-OPEN_NODES = ("optimizer", "scheduler", "trainer", "callbacks", "logger", "transfer")
+OPEN_NODES = ("optimizer", "scheduler", "trainer", "callbacks", "logger")
 """Nodes that are handed to a class as they are: +trainer.OPTION=VALUE is the user's business."""
 
 
@@ -77,6 +77,13 @@ def _crop_scale(value: Any) -> str | None:
     return "two numbers above 0 and 1 or less, the smaller one first, such as [0.08,1.0]"
 
 
+def _unfreeze_epochs(value: Any) -> str | None:
+    epochs = value if isinstance(value, list) else [value]
+    if all(_integer(1)(epoch) is None for epoch in epochs) and epochs == sorted(epochs):
+        return None
+    return "an epoch from 1 for all stages, or a list of them for the topmost first: [1,3]"
+
+
 def _devices(value: Any) -> str | None:
     if value in ("auto", 1) or (
         isinstance(value, list) and len(value) == 1 and isinstance(value[0], int) and value[0] >= 0
@@ -131,6 +138,12 @@ RULES: dict[str, Rule] = {
     "model.name": _one_of(*BACKBONES),
     "model.weights": _text,
     "model.image_size": _optional(_integer(32)),
+    "transfer._target_": _TARGET,
+    "transfer.unfreeze_epochs": _unfreeze_epochs,
+    "transfer.lr_decay": _number(0, 1, above=True),
+    "transfer.views": _optional(_integer(0)),
+    "transfer.cache": _one_of(True, False),
+    "transfer.cache_folder": _text,
     "optimizer.lr": _number(0, above=True),
     "optimizer.weight_decay": _number(0),
     "optimizer.momentum": _FRACTION,
@@ -149,6 +162,7 @@ RULES: dict[str, Rule] = {
     "trainer.fast_dev_run": _one_of(False),  # leaves no checkpoint; trainer=debug does
     "trainer.limit_train_batches": _number(0, above=True),
     "trainer.limit_val_batches": _number(0, above=True),
+    "callbacks.last_checkpoint.every_s": _number(0),
     "callbacks.early_stopping.patience": _integer(0),
     "callbacks.augmented_pictures.count": _integer(1),
 }
@@ -189,6 +203,7 @@ def check(cfg: DictConfig) -> dict[str, Any]:
             raise RequestError(f"callbacks.{name} is what a run leaves behind: it stays on.")
     _check_fold(config["data"])
     _check_files(config)
+    _check_transfer(config)
     if config["trainer"]["precision"] == "16-mixed" and config["trainer"]["accelerator"] == "cpu":
         raise RequestError(
             "trainer.precision=16-mixed needs a GPU: on a CPU take 32-true or bf16-mixed."
@@ -276,6 +291,23 @@ def _check_files(config: dict[str, Any]) -> None:
         raise RequestError(
             f"model.weights={weights}: there is no such file. "
             f"It takes imagenet, none, or the path of a state dict."
+        )
+
+
+def _check_transfer(config: dict[str, Any]) -> None:
+    """Refuse what transfer, data and trainer make impossible together."""
+    transfer, data, max_epochs = config["transfer"], config["data"], config["trainer"]["max_epochs"]
+    epochs = transfer["unfreeze_epochs"]
+    last = max(epochs if isinstance(epochs, list) else [epochs], default=1)
+    if last > max_epochs:
+        raise RequestError(
+            f"transfer.unfreeze_epochs={_shown(epochs)}: epoch {last} is past the last one, "
+            f"trainer.max_epochs={max_epochs}."
+        )
+    if transfer["views"] and not data["flip_probability"] and data["crop_scale"] == [1.0, 1.0]:
+        raise RequestError(
+            f"transfer.views={transfer['views']}: without augmentation (data.crop_scale=[1,1], "
+            f"data.flip_probability=0) all views of a picture are alike. Take transfer.views=0."
         )
 
 

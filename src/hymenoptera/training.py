@@ -10,6 +10,7 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
+from hymenoptera.caching import Cut, cache_features
 from hymenoptera.callbacks.console import Console, quieten_libraries
 from hymenoptera.callbacks.history import History
 from hymenoptera.callbacks.hparams import Hparams
@@ -24,6 +25,7 @@ from hymenoptera.models import checkpoint as checkpoints
 from hymenoptera.models.classifier import Classifier
 from hymenoptera.models.inference import predict
 from hymenoptera.models.module import ClassifierModule
+from hymenoptera.models.transfer import Transfer
 from hymenoptera.results import announcements, records
 from hymenoptera.study import trial_of
 
@@ -50,9 +52,12 @@ class Run:
         device: as resolved.
         data: set up, and told how the classifier wants its pictures.
         classifier: what is trained.
+        transfer: which of it is, and when.
+        cut: where the classifier is cut, if the data give features in place of pictures.
         history: a row an epoch, filled while it trains.
         record: summary.json as far as it is known.
         resume: the checkpoint to go on from, if any.
+        resumed_step: after how many steps that was, if it was.
     """
 
     config: dict[str, Any]
@@ -60,9 +65,12 @@ class Run:
     device: Device
     data: PictureDataModule
     classifier: Classifier
+    transfer: Transfer
+    cut: Cut | None
     history: History
     record: dict[str, Any]
     resume: Path | None
+    resumed_step: int
 
 
 def train(config: dict[str, Any], folder: Path, overrides: list[str], began: float) -> int:
@@ -139,11 +147,14 @@ def prepare(
     # a resumed run takes all its weights from the checkpoint
     backbone = build(config["model"] | ({} if resume is None else {"weights": "none"}))
     classifier = Classifier(backbone, data.index.classes)
-    data.use(classifier.preprocessing)
+    transfer: Transfer = build(config["transfer"])
+    groups = transfer.parameter_groups(classifier)
+    data.use(classifier.preprocessing, transfer.views)
     data_facts = data.facts()
+    step = 0
     if resume is not None:
-        _go_on(resume, classifier, data, data_facts["manifest_hash"])
-    parameters = list(classifier.parameters())
+        step = _go_on(resume, classifier, data, data_facts["manifest_hash"])
+    cut = cache_features(classifier, transfer, data, device, data_facts["manifest_hash"])
     record = {
         "status": "failed",  # until it is known better
         **records.provenance(overrides),
@@ -155,11 +166,32 @@ def prepare(
             "weights": classifier.weights_id,
             "head_is_new": classifier.head_is_new,
             "input_px": classifier.preprocessing.crop_px,
-            "parameter_count": sum(p.numel() for p in parameters),
-            "trained_parameter_count": sum(p.numel() for p in parameters if p.requires_grad),
+            "parameter_count": sum(p.numel() for p in classifier.parameters()),
+            "trained": _trained(groups, config["optimizer"]["lr"]),
         },
+        "features": None if cut is None else {"computed": cut.computed, "kept": cut.kept},
     }
-    return Run(config, folder, device, data, classifier, History(folder), record, resume)
+    history = History(folder)
+    return Run(
+        config, folder, device, data, classifier, transfer, cut, history, record, resume, step
+    )
+
+
+def _trained(groups: list[dict[str, Any]], lr: float) -> list[dict[str, Any]]:
+    """What the record says of the parameter groups, those of one name together."""
+    return [
+        {
+            "name": name,
+            "parameter_count": sum(
+                p.numel() for group in groups if group["name"] == name for p in group["params"]
+            ),
+            "first_epoch": first_epoch,
+            "lr": lr * lr_scale,
+        }
+        for name, first_epoch, lr_scale in dict.fromkeys(
+            (group["name"], group["first_epoch"], group["lr_scale"]) for group in groups
+        )
+    ]
 
 
 def _checkpoint_to_resume(resume: str) -> Path:
@@ -169,8 +201,12 @@ def _checkpoint_to_resume(resume: str) -> Path:
 
 def _go_on(
     resume: Path, classifier: Classifier, data: PictureDataModule, manifest_hash: str
-) -> None:
-    """Take over where a checkpoint stands, after a look whether it is the same model's."""
+) -> int:
+    """Take over where a checkpoint stands, after a look whether it is the same model's.
+
+    Returns:
+        The step that it was written after.
+    """
     checkpoint = checkpoints.read_checkpoint(resume)
     facts = checkpoint[checkpoints.KEY]
     for what, theirs, ours in (
@@ -184,7 +220,9 @@ def _go_on(
                 f"Resume it without overriding the {what}."
             )
     classifier.weights_id = facts["weights_id"]
+    checkpoints.load_weights(classifier, checkpoint)
     data.first_epoch = checkpoint["epoch"] + 1
+    return int(checkpoint["global_step"])
 
 
 def _fit(run: Run) -> None:
@@ -194,11 +232,12 @@ def _fit(run: Run) -> None:
     pruning = [] if trial is None else [Pruning(trial, run.history)]
     module = ClassifierModule(
         run.classifier,
-        build(config["transfer"]),
+        run.transfer,
         make_optimizer=partial(build, config["optimizer"]),
         make_scheduler=partial(build, scheduler) if scheduler["_target_"] else None,
         seed=config["seed"],
         facts=checkpoints.describe(run.classifier, config, run.record["data"]["manifest_hash"]),
+        compute=None if run.cut is None else run.cut.upper(run.classifier).forward,
     )
     callbacks: list[Callback] = [
         run.history,
@@ -234,9 +273,8 @@ def _loggers(run: Run) -> dict[str, Any]:
     nodes: dict[str, Any] = run.config["logger"]
     if run.resume is None:
         return nodes
-    step = checkpoints.read_checkpoint(run.resume)["global_step"]
     return {
-        name: {**node, "purge_step": step} if "purge_step" in node else node
+        name: {**node, "purge_step": run.resumed_step} if "purge_step" in node else node
         for name, node in nodes.items()
     }
 
@@ -272,8 +310,10 @@ def _judge(run: Run) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     checkpoint = checkpoints.load_checkpoint(path)
+    # what stayed frozen is what it was when the features were computed
+    network = run.cut.upper(checkpoint.classifier) if run.cut else checkpoint.classifier
     labels, probabilities = predict(
-        checkpoint.classifier, run.data.val_dataloader(), **run.device.trainer_options()
+        network, run.data.val_dataloader(), **run.device.trainer_options()
     )
     index = run.data.index
     names = [sample.path.relative_to(index.root).as_posix() for sample in index.val]

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from hymenoptera.data.dataset import EpochSampler, PictureDataset
+from hymenoptera.data.dataset import Draw, EpochSampler, FeatureDataset, PictureDataset
 from hymenoptera.data.folders import Sample
 from hymenoptera.data.pictures import read_picture
 
@@ -14,18 +14,37 @@ from hymenoptera.data.pictures import read_picture
 def test_an_epoch_has_every_sample_once_in_an_order_of_its_own() -> None:
     sampler = EpochSampler(50, seed=0, shuffle=True)
     first = list(sampler)
-    assert sorted(index for index, _ in first) == list(range(50))
+    assert sorted(draw.sample for draw in first) == list(range(50))
     assert list(sampler) == first
     sampler.set_epoch(1)
     second = list(sampler)
-    assert [i for i, _ in second] != [i for i, _ in first]
-    assert not {seed for _, seed in second} & {seed for _, seed in first}
+    assert [d.sample for d in second] != [d.sample for d in first]
+    assert not {d.seed for d in second} & {d.seed for d in first}
     assert list(EpochSampler(50, seed=0, shuffle=True, epoch=1)) == second
     assert list(EpochSampler(50, seed=1, shuffle=True)) != first
 
 
 def test_without_shuffling_the_order_stays() -> None:
-    assert [i for i, _ in EpochSampler(5, seed=0, shuffle=False)] == [0, 1, 2, 3, 4]
+    assert [d.sample for d in EpochSampler(5, seed=0, shuffle=False)] == [0, 1, 2, 3, 4]
+
+
+def test_epochs_take_turns_with_the_views_of_a_sample() -> None:
+    """A view's augmentation stays the same, whatever the order; the order never repeats."""
+    epochs = [list(EpochSampler(9, 0, shuffle=True, views=2, epoch=e)) for e in range(4)]
+    for epoch, draws in enumerate(epochs):
+        assert {draw.view for draw in draws} == {epoch % 2}
+    assert set(epochs[0]) == set(epochs[2])
+    assert epochs[0] != epochs[2]
+    assert not {d.seed for d in epochs[0]} & {d.seed for d in epochs[1]}
+    in_order = list(EpochSampler(9, 0, shuffle=False, views=2, epoch=1))
+    assert set(in_order) == set(epochs[1])
+
+
+def test_features_are_found_by_sample_and_view() -> None:
+    features = torch.arange(12.0).view(6, 2)  # 3 samples, 2 views
+    dataset = FeatureDataset(features, [0, 1, 2], [5, 6, 7])
+    row, label = dataset[Draw(2, 1, 0)]
+    assert (row.tolist(), label) == ([10.0, 11.0], 7)
 
 
 def test_a_picture_is_augmented_by_its_seed_and_leaves_torchs_generator_alone(
@@ -34,10 +53,10 @@ def test_a_picture_is_augmented_by_its_seed_and_leaves_torchs_generator_alone(
     transform = v2.Compose([v2.RandomResizedCrop(16), v2.PILToTensor()])
     dataset = PictureDataset([Sample(pictures / "train/ash/000.png", 0)], transform)
     torch.manual_seed(5)
-    a, label = dataset[0, 11]
+    a, label = dataset[Draw(0, 0, 11)]
     after = torch.rand(1)
-    b, _ = dataset[0, 11]
-    c, _ = dataset[0, 12]
+    b, _ = dataset[Draw(0, 0, 11)]
+    c, _ = dataset[Draw(0, 0, 12)]
     assert label == 0
     assert torch.equal(a, b)
     assert not torch.equal(a, c)

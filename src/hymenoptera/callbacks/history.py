@@ -7,6 +7,7 @@ from typing import Any
 import pytorch_lightning as pl
 
 from hymenoptera.errors import RunError
+from hymenoptera.models.module import ClassifierModule
 from hymenoptera.results.records import write_csv
 
 METRICS = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
@@ -46,8 +47,8 @@ class History(pl.Callback):
         metrics = trainer.callback_metrics
         row: dict[str, float] = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
         row.update({name: float(metrics[name]) for name in METRICS})
-        for group in trainer.optimizers[0].param_groups:
-            row[f"lr/{group['name']}"] = group["lr"]
+        assert isinstance(pl_module, ClassifierModule)
+        row.update({f"lr/{name}": rate for name, rate in pl_module.rates().items()})
         self.rows.append(row)
         header = list(row)
         cells = [[repr(r[name]) for name in header] for r in self.rows]

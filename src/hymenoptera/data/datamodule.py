@@ -1,6 +1,7 @@
 """LightningDataModules: a source of pictures each, one way of loading them for all."""
 
 import os
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from hymenoptera.data.dataset import EpochSampler, PictureDataset
+from hymenoptera.data.dataset import Draw, EpochSampler, FeatureDataset, PictureDataset
 from hymenoptera.data.drawn import draw_data_set
 from hymenoptera.data.folders import Index, Sample, index_folder
 from hymenoptera.data.hymenoptera import fetch
@@ -25,7 +26,8 @@ class PictureDataModule(pl.LightningDataModule):
     """Loads a folder of class folders; a subclass says where that folder is.
 
     `setup` makes the index, from which the class names flow to the model; `use` then tells how
-    the model wants its pictures; the loaders work after both. A run that is resumed sets
+    the model wants its pictures; the loaders work after both. `use_features` has them give what
+    a network's lower part computed in place of pictures. A run that is resumed sets
     `first_epoch`, from 0, so that it goes on with the order it would have had.
 
     Args:
@@ -73,6 +75,8 @@ class PictureDataModule(pl.LightningDataModule):
         self._apart = Apart(test_fraction, folds, fold, split_seed)
         self._index: Index | None = None
         self._preprocessing: Preprocessing | None = None
+        self._views: int | None = None
+        self._features: dict[str, Tensor] = {}
 
     def locate(self) -> Path:
         """Where the pictures are; fetches or makes them first, where that is the source's way."""
@@ -110,9 +114,42 @@ class PictureDataModule(pl.LightningDataModule):
                 raise RequestError(f"{index.root}: none of the {part} pictures can be read.")
         self._index = Index(index.root, index.classes, train, val, index.ignored, test)
 
-    def use(self, preprocessing: Preprocessing) -> None:
-        """Load pictures as the model's weights expect them."""
+    def use(self, preprocessing: Preprocessing, views: int | None = None) -> None:
+        """Load pictures as the model's weights expect them.
+
+        Args:
+            preprocessing: of the weights.
+            views: how many augmented views of each training picture there are; 0 for the picture
+                as validation has it, None for a new augmentation in every epoch.
+        """
         self._preprocessing = preprocessing
+        self._views = views
+
+    def use_features(self, plain: Tensor, augmented: Tensor | None) -> None:
+        """Load features in place of pictures.
+
+        Args:
+            plain: (R, ...) float32, of `plain_loader`'s pictures.
+            augmented: (V * N, ...) float32, of `augmented_loader`'s; None where there are none.
+        """
+        self._features = {"plain": plain}
+        if augmented is not None:
+            self._features["augmented"] = augmented
+
+    def plain_loader(self) -> DataLoader[Any]:
+        """All pictures as validation has them, each once, sorted by path."""
+        dataset = PictureDataset(self._all_samples(), self._known.transform())
+        return self._loader(dataset, self.eval_batch_size, shuffle=False, views=1)
+
+    def augmented_loader(self) -> DataLoader[Any]:
+        """All views of all training pictures: the first view of each, the second of each, ..."""
+        dataset = self.train_pictures()
+        draws = [
+            draw
+            for view in range(self._views or 0)
+            for draw in EpochSampler(len(dataset), self.seed, False, self._views, view)
+        ]
+        return self._loader(dataset, self.eval_batch_size, sampler=draws)
 
     @property
     def index(self) -> Index:
@@ -143,17 +180,28 @@ class PictureDataModule(pl.LightningDataModule):
             },
         }
 
+    def augmentation(self) -> dict[str, Any]:
+        """What determines the augmented views, beside the pictures and the preprocessing."""
+        return {
+            "views": self._views,
+            "crop_scale": list(self._crop_scale),
+            "flip_probability": self._flip_probability,
+            "seed": self.seed,
+        }
+
     def test_manifest(self) -> dict[str, Entry]:
         """The test set's pictures: path below the data set's folder, size and SHA-256."""
         root = self.index.root
         return fingerprint(root, [s.path.relative_to(root).as_posix() for s in self.index.test])
 
     def train_pictures(self) -> PictureDataset:
-        """The training pictures, augmented."""
-        return PictureDataset(
-            self.index.train,
-            self._known.train_transform(self._crop_scale, self._flip_probability),
+        """The training pictures, augmented where they are to be."""
+        transform = (
+            self._known.transform()
+            if self._views == 0
+            else self._known.train_transform(self._crop_scale, self._flip_probability)
         )
+        return PictureDataset(self.index.train, transform)
 
     def show_training(self, count: int) -> tuple[Tensor, list[str]]:
         """The first training pictures of the first epoch, as the network will see them.
@@ -162,18 +210,26 @@ class PictureDataModule(pl.LightningDataModule):
             (N, 3, H, W) float32, normalised, N at most `count`; and their class names.
         """
         dataset = self.train_pictures()
-        draws = list(EpochSampler(len(dataset), self.seed, shuffle=True))[:count]
+        sampler = EpochSampler(len(dataset), self.seed, shuffle=True, views=self._sampler_views)
+        draws = list(sampler)[:count]
         images, labels = zip(*(dataset[draw] for draw in draws), strict=True)
         return torch.stack(images), [self.index.classes[label] for label in labels]
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Training batches: images (B, 3, H, W) float32, labels (B,) int64; shuffled."""
-        return self._loader(self.train_pictures(), self.batch_size, shuffle=True)
+        dataset: PictureDataset | FeatureDataset = self.train_pictures()
+        if self._features:
+            name = "augmented" if self._views else "plain"
+            dataset = self._feature_dataset(name, self.index.train)
+        return self._loader(dataset, self.batch_size, shuffle=True, views=self._sampler_views)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Validation batches, in the order of `index.val`."""
+        dataset: PictureDataset | FeatureDataset
         dataset = PictureDataset(self.index.val, self._known.transform())
-        return self._loader(dataset, self.eval_batch_size, shuffle=False)
+        if self._features:
+            dataset = self._feature_dataset("plain", self.index.val)
+        return self._loader(dataset, self.eval_batch_size, shuffle=False, views=1)
 
     def test_dataloader(self) -> DataLoader[Any]:
         """Test batches, in the order of `index.test`; neither training nor selection uses them."""
@@ -186,13 +242,36 @@ class PictureDataModule(pl.LightningDataModule):
             raise RuntimeError("use() comes before the loaders")
         return self._preprocessing
 
-    def _loader(self, dataset: PictureDataset, batch_size: int, shuffle: bool) -> DataLoader[Any]:
+    @property
+    def _sampler_views(self) -> int | None:
+        return None if self._views is None else max(1, self._views)
+
+    def _all_samples(self) -> list[Sample]:
+        return sorted(self.index.train + self.index.val, key=lambda sample: sample.path)
+
+    def _feature_dataset(self, name: str, samples: list[Sample]) -> FeatureDataset:
+        rows = {sample: row for row, sample in enumerate(self._all_samples())}
+        own = range(len(samples)) if name == "augmented" else [rows[s] for s in samples]
+        labels = [sample.label for sample in samples]
+        return FeatureDataset(self._features[name], list(own), labels)
+
+    def _loader(
+        self,
+        dataset: PictureDataset | FeatureDataset,
+        batch_size: int,
+        *,
+        shuffle: bool = False,
+        views: int | None = None,
+        sampler: Iterable[Draw] | None = None,
+    ) -> DataLoader[Any]:
+        workers = 0 if isinstance(dataset, FeatureDataset) else self.num_workers
         return DataLoader(
             dataset,
             batch_size=batch_size,
-            sampler=EpochSampler(len(dataset), self.seed, shuffle, self.first_epoch),
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
+            sampler=sampler
+            or EpochSampler(len(dataset), self.seed, shuffle, views, self.first_epoch),
+            num_workers=workers,
+            persistent_workers=workers > 0 and sampler is None,
         )
 
 

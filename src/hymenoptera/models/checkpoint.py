@@ -123,16 +123,21 @@ def load_checkpoint(path: Path) -> LoadedCheckpoint:
     classifier = Classifier(backbone, facts["classes"])
     classifier.weights_id = facts["weights_id"]
     classifier.preprocessing = preprocessing
-    prefix = "classifier."
-    classifier.load_state_dict(
-        {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items()}
-    )
+    load_weights(classifier, checkpoint)
     return LoadedCheckpoint(
         classifier.eval(),
         facts["classes"],
         preprocessing,
         facts["config"],
         checkpoint["epoch"] + 1,
+    )
+
+
+def load_weights(classifier: Classifier, checkpoint: dict[str, Any]) -> None:
+    """Give a classifier the weights of a checkpoint that was read."""
+    prefix = "classifier."
+    classifier.load_state_dict(
+        {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items()}
     )
 
 

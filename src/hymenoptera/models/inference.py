@@ -1,36 +1,62 @@
-"""A classifier's probabilities for pictures, on any device."""
+"""What a network gives for pictures, on any device."""
 
+import hashlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from hymenoptera.models.classifier import Classifier
+
+def outputs(
+    network: nn.Module, loader: DataLoader[Any], what: str, **fabric_options: Any
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Run a network over labelled pictures, with a progress bar.
+
+    Args:
+        network: put in eval mode and on the device; left there.
+        loader: of what the network takes (B, ...) float32, and labels (B,) int64.
+        what: the bar's title.
+        fabric_options: accelerator, devices, precision, as of a `lightning_fabric.Fabric`.
+
+    Yields:
+        For each batch what the network gives, float32 on the CPU, and the labels.
+    """
+    fabric = Fabric(**fabric_options)
+    module = fabric.setup_module(network.eval())
+    with torch.inference_mode():
+        for inputs, labels in tqdm(loader, desc=what, leave=False, delay=1.0, disable=None):
+            yield module(inputs.to(fabric.device)).float().cpu(), labels
 
 
 def predict(
-    classifier: Classifier, loader: DataLoader[Any], **fabric_options: Any
+    network: nn.Module, loader: DataLoader[Any], **fabric_options: Any
 ) -> tuple[list[int], list[list[float]]]:
-    """Run a classifier over labelled pictures.
+    """Run a classifier, or the upper part of one, over labelled pictures.
 
     Args:
-        classifier: put in eval mode and on the device; left there.
-        loader: of images (B, 3, H, W) float32 and labels (B,) int64.
-        fabric_options: accelerator, devices, precision, as of a `lightning_fabric.Fabric`.
+        network: to logits (B, C); see `outputs`.
+        loader: see `outputs`.
+        fabric_options: see `outputs`.
 
     Returns:
         The N labels in the loader's order, and for each picture its C probabilities.
     """
-    fabric = Fabric(**fabric_options)
-    network = fabric.setup_module(classifier.eval())
     labels: list[int] = []
     probabilities: list[Tensor] = []
-    with torch.inference_mode():
-        for images, targets in tqdm(loader, desc="judging", leave=False, delay=1.0, disable=None):
-            logits = network(images.to(fabric.device))  # (B, C)
-            probabilities.append(logits.float().softmax(dim=1).cpu())
-            labels += targets.tolist()
+    for logits, targets in outputs(network, loader, "judging", **fabric_options):
+        probabilities.append(logits.softmax(dim=1))
+        labels += targets.tolist()
     return labels, torch.cat(probabilities).tolist()
+
+
+def weights_hash(network: nn.Module) -> str:
+    """SHA-256 over all parameters and buffers, by their names: 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

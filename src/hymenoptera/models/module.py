@@ -32,6 +32,8 @@ class ClassifierModule(pl.LightningModule):
         make_scheduler: from (optimizer, total_steps, steps_per_epoch) to a schedule, or None.
         seed: from which each step's random numbers (dropout, ...) are derived.
         facts: what the checkpoint says of itself, from `checkpoint.describe`.
+        compute: from a batch's first tensor to logits (B, C); the classifier itself by default,
+            its upper part where the batches hold what the lower part gives.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class ClassifierModule(pl.LightningModule):
         make_scheduler: Callable[[Optimizer, int, int], LRScheduler] | None,
         seed: int,
         facts: dict[str, Any],
+        compute: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__()
         self.classifier = classifier
@@ -50,11 +53,16 @@ class ClassifierModule(pl.LightningModule):
         self._make_scheduler = make_scheduler
         self._seed = seed
         self._facts = facts
+        self._compute = compute or classifier.forward
         self._loss = nn.CrossEntropyLoss()
         count = len(classifier.classes)
         self._train_loss, self._val_loss = MeanMetric(), MeanMetric()
         self._train_accuracy = MulticlassAccuracy(num_classes=count, average="micro")
         self._val_accuracy = MulticlassAccuracy(num_classes=count, average="micro")
+
+    def on_train_epoch_start(self) -> None:
+        """Freeze what this epoch does not train."""
+        self._transfer.freeze(self.classifier, self.current_epoch + 1)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Derive the step's random numbers from seed and step: a resumed run has the same."""
@@ -70,19 +78,40 @@ class ClassifierModule(pl.LightningModule):
         Returns:
             () float32, the mean cross-entropy.
         """
-        loss = self._compute(batch, "train", self._train_loss, self._train_accuracy)
-        self.log("train/loss_step", loss)
-        for group in self.trainer.optimizers[0].param_groups:
-            self.log(f"lr/{group['name']}", group["lr"])
+        loss = self._measure(batch, self._train_loss, self._train_accuracy)
+        scalars = {f"lr/{name}": rate for name, rate in self.rates().items()}
+        # not through self.log, whose bookkeeping takes longer than a step on cached features
+        for logger in self.loggers:
+            logger.log_metrics({"train/loss_step": loss.item(), **scalars}, self.global_step)
         return loss
+
+    def on_validation_epoch_end(self) -> None:
+        """The epoch's metrics: validation is the last thing in it."""
+        for name, metric in (
+            ("train/loss", self._train_loss),
+            ("train/accuracy", self._train_accuracy),
+            ("val/loss", self._val_loss),
+            ("val/accuracy", self._val_accuracy),
+        ):
+            self.log(name, metric.compute())
+            metric.reset()
+
+    def rates(self) -> dict[str, float]:
+        """The learning rate of each group in this step; 0 while it is frozen."""
+        return {
+            group["name"]: group["lr"] if group["first_epoch"] <= self.current_epoch + 1 else 0.0
+            for group in self.trainer.optimizers[0].param_groups
+        }
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Metrics of a batch; arguments as in `training_step`."""
-        self._compute(batch, "val", self._val_loss, self._val_accuracy)
+        self._measure(batch, self._val_loss, self._val_accuracy)
 
     def configure_optimizers(self) -> Any:
         """The optimizer over the transfer's groups, and the schedule, stepped every step."""
         optimizer = self._make_optimizer(self._transfer.parameter_groups(self.classifier))
+        for group in optimizer.param_groups:
+            group["lr"] *= group["lr_scale"]
         if self._make_scheduler is None:
             return optimizer
         total_steps = int(self.trainer.estimated_stepping_batches)
@@ -95,14 +124,10 @@ class ClassifierModule(pl.LightningModule):
         checkpoints.close_epoch(checkpoint)
         checkpoint[checkpoints.KEY] = self._facts
 
-    def _compute(
-        self, batch: Batch, part: str, mean_loss: MeanMetric, accuracy: MulticlassAccuracy
-    ) -> Tensor:
-        images, labels = batch
-        logits = self.classifier(images)  # (B, C)
+    def _measure(self, batch: Batch, mean_loss: MeanMetric, accuracy: MulticlassAccuracy) -> Tensor:
+        inputs, labels = batch
+        logits = self._compute(inputs)  # (B, C)
         loss: Tensor = self._loss(logits, labels)
         mean_loss.update(loss.detach(), weight=len(labels))
         accuracy.update(logits.detach(), labels)
-        self.log(f"{part}/loss", mean_loss, on_step=False, on_epoch=True)
-        self.log(f"{part}/accuracy", accuracy, on_step=False, on_epoch=True)
         return loss

@@ -26,8 +26,6 @@ def beginning(record: dict[str, Any], folder: Path, going_on_after: int | None =
     fold, folds = data["apart"]["fold"], data["apart"]["folds"]
     apart = f" (fold {fold} of 0 to {folds - 1})" if folds else ""
     apart += f", {data['test_count']} kept apart to test" if data["test_count"] else ""
-    trained, count = model["trained_parameter_count"], model["parameter_count"]
-    share = "all" if trained == count else f"{trained / 1e6:.2g} M"
     threads = f" ({device['cpu_threads']} threads)" if device["accelerator"] == "cpu" else ""
     readers = f"{device['num_workers']} processes read pictures"
     resumed = f", going on after epoch {going_on_after}" if going_on_after else ""
@@ -38,7 +36,9 @@ def beginning(record: dict[str, Any], folder: Path, going_on_after: int | None =
             f"           {_short(Path(data['root']))}",
             f"model      {model['name']}, weights {model['weights']}, "
             f"{'new' if model['head_is_new'] else 'their own'} head",
-            f"           {count / 1e6:.1f} M parameters, {share} trained; {model['input_px']} px",
+            f"           {model['parameter_count'] / 1e6:.1f} M parameters; {model['input_px']} px",
+            *_trained(model["trained"]),
+            *_features(record["features"]),
             f"device     {device['name']}{threads}, precision {device['precision']}; {readers}",
             f"run folder {_short(folder)}{resumed}",
         ]
@@ -63,6 +63,30 @@ def ending(record: dict[str, Any], folder: Path, has_curves: bool) -> str:
     if record["status"] == "interrupted":
         lines += ["", f"Interrupted. Go on with: python train.py resume={_short(folder)}"]
     return "\n".join(lines)
+
+
+def _trained(groups: list[dict[str, Any]]) -> list[str]:
+    """What is trained, at which rate, from when: a line a group."""
+    starts = (f" from epoch {g['first_epoch']}" if g["first_epoch"] > 1 else "" for g in groups)
+    lines = [
+        f"{group['name']}, {_count(group['parameter_count'])} parameters, "
+        f"learning rate {group['lr']:.3g}{start}"
+        for group, start in zip(groups, starts, strict=True)
+    ]
+    return [f"{'' if position else 'trained':<11}{line}" for position, line in enumerate(lines)]
+
+
+def _features(features: dict[str, int] | None) -> list[str]:
+    """How much of the frozen part's work was done before."""
+    if features is None:
+        return []
+    computed, kept = features["computed"], features["kept"]
+    return [f"features   {computed} computed, {kept} from the cache: what is frozen runs once"]
+
+
+def _count(parameters: int) -> str:
+    unit, name = (1e6, "M") if parameters >= 1e6 else (1e3, "k")
+    return f"{parameters / unit:.1f} {name}"
 
 
 def _short(path: Path) -> Path:

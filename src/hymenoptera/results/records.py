@@ -47,7 +47,10 @@ def write_summary(folder: Path, summary: dict[str, Any]) -> None:
             and `seed` of what is kept apart, and `test_manifest_hash`, of the test set that
             test_set.tsv lists, or null.
         model: `name`, `weights`, `head_is_new`, `input_px` (side of the input in pixels),
-            `parameter_count`, `trained_parameter_count`.
+            `parameter_count`, `trained`: for each parameter group `name`, `parameter_count`,
+            `first_epoch` (from 1) and `lr`, the optimizer's rate times the group's scale.
+        features: how many of the frozen part's outputs were `computed`, and how many were `kept`
+            from an earlier run; null where pictures were trained on.
         best: `epoch` (from 1), `checkpoint` (relative to the run folder), `val_accuracy` with
             `correct`, `count` and the 95 % Wilson `interval`; null before the first checkpoint.
         epochs: how many were finished; `pruned_after`, where a search stopped the run early.

@@ -1,0 +1,117 @@
+"""What a network's frozen part gives for each picture: computed once, kept, mapped from disk."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from hymenoptera.atomic import alone
+from hymenoptera.errors import RequestError
+
+NAME = "features"
+
+
+def cached(
+    folder: Path, facts: dict[str, Any], count: int, compute: Callable[[], Iterable[Tensor]]
+) -> tuple[Tensor, bool]:
+    """The features that facts determine: from the cache, or computed and put there.
+
+    However many processes ask at once, one computes and the others wait. A file that is damaged,
+    or says that it holds something else, is made again.
+
+    Args:
+        folder: of the cache; made where there is none.
+        facts: all that determines the features, in plain containers.
+        count: how many rows there are.
+        compute: gives the rows in order, as batches (B, ...) float32 on the CPU; they are written
+            as they come, so that they need not fit into memory.
+
+    Returns:
+        (count, ...) float32, mapped from the file: what is not read is not in memory. And
+        whether it had to be computed.
+
+    Raises:
+        RequestError: the folder cannot be written.
+    """
+    text = json.dumps(facts, sort_keys=True)
+    path = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.safetensors"
+    try:
+        with alone(path):
+            found = _read(path, text, count)
+            if found is not None:
+                return found, False
+            _write(path, text, count, compute())
+    except OSError as error:
+        raise RequestError(
+            f"transfer.cache_folder={folder}: features cannot be kept there "
+            f"({error.strerror or error}). Choose another folder, or transfer.cache=false."
+        ) from error
+    made = _read(path, text, count)
+    assert made is not None
+    return made, True
+
+
+def _read(path: Path, facts: str, count: int) -> Tensor | None:
+    """The features of a file that is whole and holds what the facts say; otherwise None."""
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            said = file.metadata() or {}
+            features: Tensor = file.get_tensor(NAME)
+    except (SafetensorError, OSError, ValueError):
+        return None
+    with path.open("rb") as stream:
+        stream.seek(8 + int.from_bytes(stream.read(8), "little"))
+        whole = hashlib.file_digest(stream, "sha256").hexdigest() == said.get("sha256")
+    return features if whole and said.get("facts") == facts and len(features) == count else None
+
+
+def _write(path: Path, facts: str, count: int, batches: Iterable[Tensor]) -> None:
+    """Write a safetensors file batch by batch, beside its place, and rename it when it is whole."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    temporary = Path(name)
+    digest = hashlib.sha256()
+    shape: list[int] = []
+    rows = 0
+    try:
+        with os.fdopen(handle, "wb") as file:
+            for batch in batches:
+                if not shape:
+                    shape = [count, *batch.shape[1:]]
+                    file.write(_header(facts, shape, "0" * 64))  # its place: the sum comes last
+                data = batch.contiguous().numpy().tobytes()
+                digest.update(data)
+                file.write(data)
+                rows += len(batch)
+            if rows != count:
+                raise RuntimeError(f"{rows} rows of features were computed instead of {count}")
+            file.seek(0)
+            file.write(_header(facts, shape, digest.hexdigest()))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _header(facts: str, shape: list[int], sha256: str) -> bytes:
+    """What a safetensors file begins with (the format as its documentation describes it)."""
+    size_bytes = 4
+    for length in shape:
+        size_bytes *= length
+    text = json.dumps(
+        {
+            "__metadata__": {"facts": facts, "sha256": sha256},
+            NAME: {"dtype": "F32", "shape": shape, "data_offsets": [0, size_bytes]},
+        }
+    ).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
