@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hymenoptera.atomic import write_file
-from hymenoptera.results.page import write_page
+from hymenoptera.results.page import finite, write_page
 from hymenoptera.results.records import write_csv
 from hymenoptera.results.sweeps import JobResult, Setting, Sweep, read_sweep
 from hymenoptera.results.tables import format_interval
@@ -22,7 +22,7 @@ def show_sweep(folder: Path) -> Sweep:
         RequestError: the folder is not a sweep's.
     """
     sweep = read_sweep(folder)
-    content = as_dict(sweep)
+    content = finite(as_dict(sweep))
     write_file(folder / "sweep.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     write_csv(folder / "sweep.csv", _csv_rows(sweep))
     write_page(folder / "sweep.html", content)

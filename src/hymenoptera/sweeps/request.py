@@ -166,8 +166,8 @@ def difference(old: dict[str, Any], new: dict[str, Any], swept: list[str]) -> st
 
 
 def shown(value: float, interval: Interval) -> str:
-    """A number of an interval, as an override has it."""
-    return str(round(value)) if interval.whole else repr(float(value))
+    """A number of an interval, as an override has it: four digits say all that can be told."""
+    return str(round(value)) if interval.whole else repr(float(f"{value:.4g}"))
 
 
 def _below(key: str, roots: list[str] | tuple[str, ...]) -> bool:
