@@ -86,6 +86,15 @@ def read_summary(folder: Path) -> dict[str, Any] | None:
     return summary
 
 
+def read_right(folder: Path) -> dict[str, float]:
+    """Read of a run's predictions.csv: 1 or 0 a picture, by path; empty where there is none."""
+    path = folder / "predictions.csv"
+    if not path.is_file():
+        return {}
+    with path.open(newline="", encoding="utf-8") as file:
+        return {r["path"]: float(r["label"] == r["predicted"]) for r in csv.DictReader(file)}
+
+
 def write_test(folder: Path, result: dict[str, Any]) -> None:
     """Write a run's test.json: its one judgement on the test set that was kept apart."""
     write_file(folder / "test.json", json.dumps(result, indent=2) + "\n")

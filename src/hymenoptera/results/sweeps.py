@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from hymenoptera.results.jobs import Manifest, State, read_manifest
-from hymenoptera.results.records import read_summary
+from hymenoptera.results.records import read_right, read_summary, read_test
 from hymenoptera.results.statistics import (
     Array,
     against_best,
@@ -51,18 +51,12 @@ class JobResult:
     @property
     def test(self) -> dict[str, Any] | None:
         """How it did on the test set, where it was judged there."""
-        from hymenoptera.results.records import read_test
-
         return read_test(self.folder)
 
     @cached_property
     def right(self) -> dict[str, float]:
         """1 or 0 for each validation picture, by path."""
-        path = self.folder / "predictions.csv"
-        if self.accuracy is None or not path.is_file():
-            return {}
-        with path.open(newline="", encoding="utf-8") as file:
-            return {r["path"]: float(r["label"] == r["predicted"]) for r in csv.DictReader(file)}
+        return {} if self.accuracy is None else read_right(self.folder)
 
     @cached_property
     def curve(self) -> list[dict[str, float]]:
