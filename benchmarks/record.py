@@ -112,7 +112,8 @@ def print_table(content: dict[str, Any]) -> None:
             _say("{:.1f} times as long", _ratio(rival_s, goal_s)),
         ]
         rows.append(f"| {' | '.join(cells)} |")
-    print("\n" + "\n".join(rows) + "\n")
+    if rows[2:]:
+        print("\n" + "\n".join(rows) + "\n")
     loop = contenders.get(LOOP, {}).get("runs", [])
     if loop and "extrapolated_from" in loop[0]:
         part = loop[0]["extrapolated_from"]

@@ -105,6 +105,7 @@ _FRACTION = _number(0, 1)
 _TARGET = _optional(_text)
 
 RULES: dict[str, Rule] = {
+    "loss.label_smoothing": lambda v: _FRACTION(v) if v != 1 else "below 1",
     "seed": _integer(0),
     "resume": _optional(_text),
     "sweep.name": _name,

@@ -237,6 +237,7 @@ def _fit(run: Run) -> None:
         make_scheduler=partial(build, scheduler) if scheduler["_target_"] else None,
         seed=config["seed"],
         facts=checkpoints.describe(run.classifier, config, run.record["data"]["manifest_hash"]),
+        label_smoothing=config["loss"]["label_smoothing"],
         compute=None if run.cut is None else run.cut.upper(run.classifier).forward,
     )
     callbacks: list[Callback] = [

@@ -92,6 +92,10 @@ class PictureDataModule(pl.LightningDataModule):
             self.locate(), val_fraction=self._val_fraction, seed=self.seed, apart=self._apart
         )
 
+    def unreadable(self, paths: list[Path]) -> dict[Path, str]:
+        """Why, by path, of the pictures that cannot be read."""
+        return unreadable_pictures(paths)
+
     def setup(self, stage: str = "fit") -> None:
         """Locate, index and check the pictures; the second call does nothing.
 
@@ -101,7 +105,7 @@ class PictureDataModule(pl.LightningDataModule):
         if self._index is not None:
             return
         index = self.find()
-        faults = unreadable_pictures([s.path for s in index.train + index.val + index.test])
+        faults = self.unreadable([s.path for s in index.train + index.val + index.test])
         if self._on_error == "fail":
             refuse_unreadable(faults)
         self.skipped = faults
@@ -292,6 +296,10 @@ class HymenopteraDataModule(PictureDataModule):
     def locate(self) -> Path:
         """Fetch, unpack and verify, once."""
         return fetch(self._source, self._folder)
+
+    def unreadable(self, paths: list[Path]) -> dict[Path, str]:
+        """None: each has just been compared with the manifest, byte for byte."""
+        return {}
 
 
 class ImageFolderDataModule(PictureDataModule):

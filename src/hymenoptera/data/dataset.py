@@ -46,7 +46,7 @@ class PictureDataset(Dataset[tuple[Tensor, int]]):
         sample = self.samples[draw.sample]
         picture = read_picture(sample.path)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(draw.seed)
+            torch.default_generator.manual_seed(draw.seed)  # the CPU's, where pictures are read
             return self.transform(picture), sample.label
 
 

@@ -32,6 +32,7 @@ class ClassifierModule(pl.LightningModule):
         make_scheduler: from (optimizer, total_steps, steps_per_epoch) to a schedule, or None.
         seed: from which each step's random numbers (dropout, ...) are derived.
         facts: what the checkpoint says of itself, from `checkpoint.describe`.
+        label_smoothing: share of each label that is spread over all classes, in training alone.
         compute: from a batch's first tensor to logits (B, C); the classifier itself by default,
             its upper part where the batches hold what the lower part gives.
     """
@@ -44,6 +45,7 @@ class ClassifierModule(pl.LightningModule):
         make_scheduler: Callable[[Optimizer, int, int], LRScheduler] | None,
         seed: int,
         facts: dict[str, Any],
+        label_smoothing: float = 0.0,
         compute: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__()
@@ -54,7 +56,8 @@ class ClassifierModule(pl.LightningModule):
         self._seed = seed
         self._facts = facts
         self._compute = compute or classifier.forward
-        self._loss = nn.CrossEntropyLoss()
+        self._train_criterion = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
+        self._val_criterion = nn.CrossEntropyLoss()
         count = len(classifier.classes)
         self._train_loss, self._val_loss = MeanMetric(), MeanMetric()
         self._train_accuracy = MulticlassAccuracy(num_classes=count, average="micro")
@@ -66,7 +69,12 @@ class ClassifierModule(pl.LightningModule):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Derive the step's random numbers from seed and step: a resumed run has the same."""
-        torch.manual_seed(self._seed * 1_000_003 + self.global_step)
+        seed = self._seed * 1_000_003 + self.global_step
+        if self.device.type == "cpu":
+            # torch.manual_seed would note the whole call stack each time, for a CUDA to come
+            torch.default_generator.manual_seed(seed)
+        else:
+            torch.manual_seed(seed)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of a batch.
@@ -127,7 +135,9 @@ class ClassifierModule(pl.LightningModule):
     def _measure(self, batch: Batch, mean_loss: MeanMetric, accuracy: MulticlassAccuracy) -> Tensor:
         inputs, labels = batch
         logits = self._compute(inputs)  # (B, C)
-        loss: Tensor = self._loss(logits, labels)
+        loss: Tensor = (self._train_criterion if self.training else self._val_criterion)(
+            logits, labels
+        )
         mean_loss.update(loss.detach(), weight=len(labels))
         accuracy.update(logits.detach(), labels)
         return loss
