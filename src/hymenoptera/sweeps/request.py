@@ -159,6 +159,8 @@ def identity(config: dict[str, Any]) -> str:
 
 def difference(old: dict[str, Any], new: dict[str, Any], swept: list[str]) -> str | None:
     """Say in what two comparable configs differ apart from swept keys; None for nothing."""
+    if "seed" in swept:
+        swept = [*swept, "data.seed"]  # follows it
     for key in sorted({*old, *new}):
         if old.get(key) != new.get(key) and not _below(key, swept):
             return f"{key} is {old.get(key)} there and {new.get(key)} here"
