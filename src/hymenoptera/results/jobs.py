@@ -79,8 +79,12 @@ class Manifest:
         return sum(job.state in states for job in self.jobs)
 
 
-def read_manifest(folder: Path) -> Manifest:
+def read_manifest(folder: Path, *, mine: bool = False) -> Manifest:
     """Read a sweep's manifest, with the jobs' states as they are now.
+
+    Args:
+        folder: the sweep's.
+        mine: whether this process holds the sweep's lock: then nobody else runs its jobs.
 
     Raises:
         RequestError: there is none, or it cannot be read.
@@ -95,7 +99,7 @@ def read_manifest(folder: Path) -> Manifest:
         manifest = Manifest(folder, **content, jobs=jobs)
     except (ValueError, TypeError, KeyError) as error:
         raise RequestError(f"{path} cannot be read: {error}.") from error
-    alive = is_running(folder)
+    alive = not mine and is_running(folder)
     for job in manifest.jobs:
         was = job.state
         job.state, job.reason = state_of(manifest.folder_of(job))

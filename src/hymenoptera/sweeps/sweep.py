@@ -64,6 +64,7 @@ def run_sweep(
     def compose(overrides: list[str]) -> DictConfig:
         return without_hydra(context.config_loader.load_sweep_config(config, overrides))
 
+    checked(without_hydra(config))  # the sweep's own keys, which no job has
     node = config.sweep
     configure_log(config.hydra.hydra_logging, config.hydra.verbose)
     request = read_request(arguments, node.search)
@@ -116,7 +117,7 @@ def _open_manifest(
         if folder.exists() and any(p.name != ".running.lock" for p in folder.iterdir()):
             raise RequestError(f"{folder} holds something else. Choose another sweep.name.")
         return Manifest(folder, request.swept, search, command, config)
-    manifest = read_manifest(folder)
+    manifest = read_manifest(folder, mine=True)
     manifest.swept = list(dict.fromkeys([*manifest.swept, *request.swept]))
     other = difference(manifest.config, config, manifest.swept)
     if search != manifest.search:
