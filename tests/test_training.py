@@ -182,23 +182,6 @@ def test_resume_refuses_another_model(tmp_path: Path, run_train: Run, tiny: list
     assert read(tmp_path / "run" / "summary.json")["epochs"] == 3
 
 
-def test_a_sweep_prints_a_table_of_its_jobs(
-    tmp_path: Path, run_train: Run, tiny: list[str]
-) -> None:
-    ended = run_train("-m", *tiny, "trainer.max_epochs=1", "optimizer.lr=1e-4,1e-2")
-    assert ended.status == 0, ended.err
-    sweep = only_run(tmp_path)
-    shared, table = ended.out.split("all with ")[-1].split("overrides")
-    assert set(shared.split()) == {*tiny[:-1], "trainer.max_epochs=1"}
-    jobs = [line for line in table.splitlines() if "optimizer.lr=" in line]
-    assert len(jobs) == 2
-    for number, (line, rate) in enumerate(zip(jobs, ("0.0001", "0.01"), strict=True)):
-        summary = read(sweep / str(number) / "summary.json")
-        assert line.startswith(f"optimizer.lr={rate} ")
-        assert f"{summary['best']['correct']} of 12" in line
-        assert line.endswith(f"{sweep.name}/{number}")
-
-
 def test_a_sweep_goes_on_after_a_job_that_fails(
     tmp_path: Path, run_train: Run, tiny: list[str]
 ) -> None:

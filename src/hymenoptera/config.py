@@ -5,6 +5,7 @@ Lightning, so that a wrong request is answered at once.
 """
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,12 @@ def _text(value: Any) -> str | None:
     return None if isinstance(value, str) and value.strip() else "a text that is not empty"
 
 
+def _name(value: Any) -> str | None:
+    if re.fullmatch(r"\w[\w.-]*", str(value)):
+        return None
+    return "a folder's name: letters, digits, _, . and -"
+
+
 def _optional(rule: Rule) -> Rule:
     return lambda value: None if value is None else rule(value)
 
@@ -107,6 +114,11 @@ RULES: dict[str, Rule] = {
     "seed": _integer(0),
     "resume": _optional(_text),
     "report": _one_of(True, False),
+    "sweep.name": _name,
+    "sweep.search": _one_of("grid", "optuna"),
+    "sweep.processes": _integer(1, "auto", None),
+    "sweep.trials": _optional(_integer(1)),
+    "sweep.pruning": _one_of(True, False),
     "message.begin": _optional(_text),
     "message.end": _optional(_text),
     "data._target_": _TARGET,

@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from hymenoptera import config
-from hymenoptera.errors import HymenopteraError, RequestError, nearest
+from hymenoptera.errors import HymenopteraError, RequestError, RunError, nearest
 
 log = logging.getLogger(__name__)
 
@@ -74,67 +74,41 @@ def run(cfg: DictConfig) -> None:
         from hymenoptera.training import train
 
         gc.enable()
+        checked = config.check(cfg)
+        del checked["sweep"]  # says how jobs are run, not what one is
         work = train if cfg.find_lr is None else find_learning_rate
-        status = work(config.check(cfg), folder, list(hydra.overrides.task), began)
+        status = work(checked, folder, list(hydra.overrides.task), began)
     except KeyboardInterrupt:
         _leave_nothing(folder)
         raise
-    except HymenopteraError as error:
+    except Exception as error:
         if alone and isinstance(error, RequestError):
             _leave_nothing(folder)
-        if SHOW_TRACEBACKS:
+        if SHOW_TRACEBACKS or (alone and not isinstance(error, HymenopteraError)):
             raise
         if alone:
+            assert isinstance(error, HymenopteraError)
             _end_with(error)
-        status = error.exit_status
+        status = 1
         log.error("%s", error)
-        if isinstance(error, RequestError):  # a RunError's record is there already
-            from hymenoptera.results.records import write_failure
+        log.debug("The job failed.", exc_info=error)
+        if not isinstance(error, RunError):  # whose record is there already
+            from hymenoptera.results.records import in_one_line, write_failure
 
-            write_failure(folder, str(error), list(hydra.overrides.task))
+            write_failure(folder, in_one_line(error), list(hydra.overrides.task))
     if status == INTERRUPTED or (status and alone):
         sys.exit(status)
 
 
 class Preflight(Callback):
-    """Checks every config before its run folder exists; prints a sweep's table at its end."""
+    """Checks a run's config before its folder exists; a sweep checks those of its jobs itself."""
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Refuse a bad config before Hydra makes the run folder."""
-        _refuse(_without_hydra(config))
-
-    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Refuse a sweep of which any value is bad, before its first job."""
-        from hydra.core.global_hydra import GlobalHydra
-        from hydra.core.override_parser.overrides_parser import OverridesParser
-
-        overrides = OverridesParser.create().parse_overrides(
-            list(config.hydra.overrides.task) + list(config.hydra.overrides.hydra)
-        )
-        fixed = [str(o.input_line) for o in overrides if not o.is_sweep_override()]
-        loader = GlobalHydra.instance().config_loader()
-        swept = [o for o in overrides if o.is_sweep_override()]
-        first = [f"{o.get_key_element()}={next(o.sweep_string_iterator())}" for o in swept]
-        for position, override in enumerate(swept):
-            others = first[:position] + first[position + 1 :]
-            for value in override.sweep_string_iterator():
-                job = [*fixed, *others, f"{override.get_key_element()}={value}"]
-                try:
-                    _refuse(_without_hydra(loader.load_sweep_config(config, job)))
-                except (HydraException, OmegaConfBaseException) as error:
-                    _end_with(_translate(error))
-        if config.resume is not None:
-            _end_with(RequestError("resume goes on with one run: it cannot be swept with -m."))
-
-    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Print the table of all jobs; exit status 1 where any failed."""
-        from hymenoptera.results.tables import sweep_table
-
-        table, failed = sweep_table(Path(config.hydra.sweep.dir))
-        log.info("\n%s", table)
-        if failed:
-            log.error("%d of the jobs failed.", failed)
-            sys.exit(1)
+        for override in config.hydra.overrides.task:
+            if override.lstrip("+").partition("=")[0].split(".")[0] == "sweep":
+                _end_with(RequestError(f"{override}: that is for a sweep, which -m begins."))
+        _refuse(without_hydra(config))
 
 
 def _refuse(cfg: DictConfig) -> None:
@@ -150,7 +124,8 @@ def _end_with(error: HymenopteraError) -> NoReturn:
     sys.exit(error.exit_status)
 
 
-def _without_hydra(cfg: DictConfig) -> DictConfig:
+def without_hydra(cfg: DictConfig) -> DictConfig:
+    """A composed config as it is checked: less Hydra's node, with a place for what a run leaves."""
     job = cfg.copy()
     OmegaConf.set_readonly(job, False)
     with open_dict(job):
@@ -226,6 +201,8 @@ def _translate(error: Exception) -> HymenopteraError:
         return error
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, option = error.missing_cfg_file.rpartition("/")
+        if option.startswith("submitit"):
+            return RequestError("sweep=slurm needs its launcher: pip install -e '.[slurm]'")
         hint = nearest(option, error.options or ())
         return RequestError(f"{group}={option}: there is no such option of {group}. {hint}")
     cause = error.__cause__

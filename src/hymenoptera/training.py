@@ -21,6 +21,7 @@ from hymenoptera.callbacks.history import History
 from hymenoptera.callbacks.hparams import Hparams
 from hymenoptera.callbacks.interruption import InterruptedTraining, Interruption
 from hymenoptera.callbacks.judgement import Judged, tell
+from hymenoptera.callbacks.pruning import Pruning
 from hymenoptera.config import build, build_named, flatten
 from hymenoptera.data.datamodule import PictureDataModule
 from hymenoptera.data.manifest import write_manifest
@@ -34,6 +35,7 @@ from hymenoptera.models.transfer import Transfer
 from hymenoptera.results import announcements, records
 from hymenoptera.results.metrics import Judgement
 from hymenoptera.results.report import write_report
+from hymenoptera.study import trial_of
 
 log = logging.getLogger(__name__)
 
@@ -129,7 +131,7 @@ def train(config: dict[str, Any], folder: Path, overrides: list[str], began: flo
     except Exception as error:
         status, failure = "failed", failure or error
     if failure is not None:
-        run.record["error"] = _in_one_line(failure)
+        run.record["error"] = records.in_one_line(failure)
     _record(run, status, best, fit_s=fit_s, total_s=time.monotonic() - began)
     if config["report"]:
         _report(folder)
@@ -243,6 +245,8 @@ def _go_on(
 def _fit(run: Run) -> None:
     config = run.config
     scheduler = config["scheduler"]
+    trial = trial_of(run.folder)
+    pruning = [] if trial is None else [Pruning(trial, run.history)]
     module = ClassifierModule(
         run.classifier,
         run.transfer,
@@ -259,6 +263,7 @@ def _fit(run: Run) -> None:
         Console(run.history),
         Hparams(_hparams(run), run.history),
         Interruption(),
+        *pruning,
         *run.watchers,
     ]
     trainer: pl.Trainer = build(
@@ -278,6 +283,8 @@ def _fit(run: Run) -> None:
         ckpt_path=None if run.resume is None else str(run.resume),
         weights_only=True,
     )
+    if pruning and pruning[0].pruned_after:
+        run.record["pruned_after"] = pruning[0].pruned_after
 
 
 def _loggers(run: Run) -> dict[str, Any]:
@@ -322,7 +329,7 @@ def _report(folder: Path) -> None:
         write_report(folder)
     except Exception as error:
         log.debug("The report failed.", exc_info=error)
-        log.warning(f"report.html could not be written ({_in_one_line(error)}).")
+        log.warning(f"report.html could not be written ({records.in_one_line(error)}).")
 
 
 def _judge(run: Run) -> dict[str, Any] | None:
@@ -355,10 +362,3 @@ def _draw(run: Run, checkpoint: checkpoints.LoadedCheckpoint, judgement: Judgeme
     tell(run.watchers, Judged(run.folder, checkpoint, judgement, run.data.index.val, writer))
     if writer is not None:
         writer.close()
-
-
-def _in_one_line(error: Exception) -> str:
-    text = str(error).strip()
-    if "Original Traceback" in text:  # of a process that reads pictures: its error comes last
-        return text.splitlines()[-1].rpartition("hymenoptera.errors.")[2]
-    return f"{type(error).__name__}: {text.splitlines()[0] if text else 'no reason given'}"

@@ -1,10 +1,12 @@
 """metrics.csv: one row an epoch, the same after a resume as without one."""
 
+import math
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 
+from hymenoptera.errors import RunError
 from hymenoptera.models.module import ClassifierModule
 from hymenoptera.results.records import write_csv
 
@@ -51,6 +53,9 @@ class History(pl.Callback):
         header = list(row)
         cells = [[repr(r[name]) for name in header] for r in self.rows]
         write_csv(self._folder / "metrics.csv", [header, *cells])
+        for part in ("train", "val"):
+            if not math.isfinite(row[f"{part}/loss"]):
+                raise RunError(f"{part}/loss is {row[f'{part}/loss']} in epoch {row['epoch']}")
 
     def best(self) -> dict[str, float] | None:
         """The epoch with the highest validation accuracy, the first of equals."""

@@ -82,6 +82,16 @@ class PictureDataModule(pl.LightningDataModule):
         """Where the pictures are; fetches or makes them first, where that is the source's way."""
         raise NotImplementedError
 
+    def find(self) -> Index:
+        """Locate and index the pictures, without a look into them.
+
+        Raises:
+            RequestError: they cannot be had, or not be divided as they should.
+        """
+        return index_folder(
+            self.locate(), val_fraction=self._val_fraction, seed=self.seed, apart=self._apart
+        )
+
     def unreadable(self, paths: list[Path]) -> dict[Path, str]:
         """Why, by path, of the pictures that cannot be read."""
         return unreadable_pictures(paths)
@@ -94,9 +104,7 @@ class PictureDataModule(pl.LightningDataModule):
         """
         if self._index is not None:
             return
-        index = index_folder(
-            self.locate(), val_fraction=self._val_fraction, seed=self.seed, apart=self._apart
-        )
+        index = self.find()
         faults = self.unreadable([s.path for s in index.train + index.val + index.test])
         if self._on_error == "fail":
             refuse_unreadable(faults)

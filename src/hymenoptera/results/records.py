@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hymenoptera.atomic import write_file
+from hymenoptera.errors import HymenopteraError
 from hymenoptera.results.statistics import wilson_interval
 
 SCHEMA_VERSION = 1
@@ -52,7 +53,7 @@ def write_summary(folder: Path, summary: dict[str, Any]) -> None:
             from an earlier run; null where pictures were trained on.
         best: `epoch` (from 1), `checkpoint` (relative to the run folder), `val_accuracy` with
             `correct`, `count` and the 95 % Wilson `interval`; null before the first checkpoint.
-        epochs: how many were finished.
+        epochs: how many were finished; `pruned_after`, where a search stopped the run early.
         durations: wall time in seconds, `fit_s` of the epochs, `total_s` since the command began.
         images_per_s: training images in a second of `fit_s`, which has the validation in it.
     """
@@ -66,6 +67,16 @@ def write_failure(folder: Path, error: str, overrides: list[str]) -> None:
     write_summary(folder, summary)
 
 
+def in_one_line(error: Exception) -> str:
+    """What went wrong, in a line of a table."""
+    text = str(error).strip()
+    if "Original Traceback" in text:  # of a process that reads pictures: its error comes last
+        return text.splitlines()[-1].rpartition("hymenoptera.errors.")[2]
+    if isinstance(error, HymenopteraError):
+        return text
+    return f"{type(error).__name__}: {text.splitlines()[0] if text else 'no reason given'}"
+
+
 def read_summary(folder: Path) -> dict[str, Any] | None:
     """Read a run's summary.json; None where there is none."""
     path = folder / "summary.json"
@@ -73,6 +84,29 @@ def read_summary(folder: Path) -> dict[str, Any] | None:
         return None
     summary: dict[str, Any] = json.loads(path.read_text())
     return summary
+
+
+def read_right(folder: Path) -> dict[str, float]:
+    """Read of a run's predictions.csv: 1 or 0 a picture, by path; empty where there is none."""
+    path = folder / "predictions.csv"
+    if not path.is_file():
+        return {}
+    with path.open(newline="", encoding="utf-8") as file:
+        return {r["path"]: float(r["label"] == r["predicted"]) for r in csv.DictReader(file)}
+
+
+def write_test(folder: Path, result: dict[str, Any]) -> None:
+    """Write a run's test.json: its one judgement on the test set that was kept apart."""
+    write_file(folder / "test.json", json.dumps(result, indent=2) + "\n")
+
+
+def read_test(folder: Path) -> dict[str, Any] | None:
+    """Read a run's test.json; None where it was not judged."""
+    path = folder / "test.json"
+    if not path.is_file():
+        return None
+    result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return result
 
 
 def provenance(overrides: Sequence[str]) -> dict[str, Any]:
@@ -116,6 +150,7 @@ def write_predictions(
     labels: Iterable[int],
     probabilities: Iterable[Sequence[float]],
     classes: Sequence[str],
+    file: str = "predictions.csv",
 ) -> None:
     """Write predictions.csv: path, label, predicted, and a probability a class.
 
@@ -125,12 +160,13 @@ def write_predictions(
         labels: the N true labels.
         probabilities: N rows of C, written with 8 decimals.
         classes: the C names.
+        file: its name.
     """
     rows: list[list[str]] = [["path", "label", "predicted", *classes]]
     for path, label, row in zip(paths, labels, probabilities, strict=True):
         predicted = classes[max(range(len(row)), key=row.__getitem__)]
         rows.append([path, classes[label], predicted, *(f"{p:.8f}" for p in row)])
-    write_csv(folder / "predictions.csv", rows)
+    write_csv(folder / file, rows)
 
 
 def write_csv(path: Path, rows: Iterable[Sequence[str]]) -> None:

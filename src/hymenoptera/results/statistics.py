@@ -115,24 +115,31 @@ def repeated_interval(answers: Array) -> tuple[float, float]:
     return wilson_interval(share * effective, effective, z=_t_quantile(0.975, found.freedom()))
 
 
-def paired_test(first: Array, second: Array) -> float:
-    """Two-sided p of no difference between two settings, on the same pictures and repeats.
+def repeats_test(first: Array, second: Array) -> float:
+    """Two-sided p of no difference between two settings, repeats and pictures both being chance.
 
-    The larger of two p: of an exact test over pictures, and where there are repeats, of a t test
-    of the mean difference against its variance over repeats plus that over pictures. Neither
-    three seeds that happen to agree nor pictures that one lucky seed got right suffice.
+    A t test of the mean difference. Its variance is that over pictures plus that over repeats,
+    which two equal settings have in common: that of seeds is from both settings' own spread, that
+    of folds, which are harder or easier for both, from the spread of their differences.
 
     Args:
         first: (K, N) of 0 and 1, NaN where a fold does not have the picture.
         second: the same repeats and pictures, of the other setting.
     """
     difference = Repeats(first - second)
-    p = sign_flip_test(np.nansum(difference.values, axis=0))
-    if len(first) == 1 or p == 1:
-        return p
+    repeats, count = difference.values.shape
+    if repeats == 1 or not difference.mean:
+        return float(not difference.mean)
     over_repeats, over_pictures, _ = difference.variances()
+    freedom = repeats - 1
+    if not np.isnan(difference.values).any():
+        spreads = [np.var(Repeats(values).of_repeats, ddof=1) for values in (first, second)]
+        over_repeats, freedom = float(sum(spreads)) / repeats, 2 * freedom
+    parts = over_repeats**2 / freedom + over_pictures**2 / (count - 1)
+    if not parts:
+        return 0.0  # each picture and each repeat differs by the same
     t = abs(difference.mean) / math.sqrt(over_repeats + over_pictures)
-    return max(p, 2 * (1 - _t_share(t, difference.freedom())))
+    return 2 * (1 - _t_share(t, (over_repeats + over_pictures) ** 2 / parts))
 
 
 def sign_flip_test(differences: Array) -> float:
@@ -173,11 +180,13 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def against_best(settings: Sequence[Array], best: int) -> list[float | None]:
-    """The p of each setting's difference to the best, Holm-corrected over all pairs of settings.
+    """The p of each setting's difference to the best, corrected for the number of comparisons.
 
-    Over all pairs, not only those with the best: which one is the best was not known before,
-    and the best of several equals is lucky. With the pairs of the best alone, the false alarms
-    among eight equal settings would be more than twice as many.
+    The larger of two: the exact test over pictures, Holm-corrected over all pairs of settings,
+    because which one is the best was not known before (with the pairs of the best alone, the
+    false alarms among eight equal settings are more than twice as many); and where there are
+    repeats, the t test over them, Holm-corrected over the pairs of the best. Neither seeds that
+    happen to agree nor pictures that one lucky seed got right suffice.
 
     Args:
         settings: (K, N) answers each, a row a repeat and a column a picture that any setting
@@ -185,17 +194,25 @@ def against_best(settings: Sequence[Array], best: int) -> list[float | None]:
         best: which of them is the best.
 
     Returns:
-        p of each; None for the best itself, and where two settings have no repeat in common.
+        p of each; None for the best itself, and where it has no repeat in common with the best.
     """
-    p_values = {}
+    over_pictures, over_repeats = {}, {}
     for i, first in enumerate(settings):
         for j, second in enumerate(settings[:i]):
             both = ~np.isnan(first - second)
-            if both.any():
-                common = np.ix_(both.any(axis=1), both.any(axis=0))
-                p_values[i, j] = paired_test(first[common], second[common])
-    adjusted = dict(zip(p_values, holm(list(p_values.values())), strict=True))
-    return [adjusted.get((max(i, best), min(i, best))) for i in range(len(settings))]
+            if not both.any():
+                continue
+            common = np.ix_(both.any(axis=1), both.any(axis=0))
+            difference = first[common] - second[common]
+            over_pictures[i, j] = sign_flip_test(np.nansum(difference, axis=0))
+            if best in (i, j) and len(difference) > 1:
+                over_repeats[i, j] = repeats_test(first[common], second[common])
+    pictures, repeats = (
+        dict(zip(found, holm(list(found.values())), strict=True))
+        for found in (over_pictures, over_repeats)
+    )
+    pairs = [(max(i, best), min(i, best)) for i in range(len(settings))]
+    return [max(pictures[p], repeats.get(p, 0.0)) if p in pictures else None for p in pairs]
 
 
 def optimism_of_best(scores: Array, *, draws: int = 2000, seed: int = 0) -> float:

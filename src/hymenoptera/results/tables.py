@@ -1,37 +1,9 @@
 """Tables for the console."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from hymenoptera.results.records import read_summary
-
 MOST_CLASSES = 12  # in a confusion matrix on the console
-
-
-def sweep_table(folder: Path) -> tuple[str, int]:
-    """The jobs of a sweep, one row each, as text; overrides that all share stand above.
-
-    Args:
-        folder: the sweep's, with a folder for each job, named by its number.
-
-    Returns:
-        The table, and how many of the jobs did not complete.
-    """
-    rows = [["overrides", "best accuracy", "95 % interval", "epoch", "time", "folder"]]
-    jobs = [p for p in folder.iterdir() if p.is_dir() and p.name.isdigit()]
-    summaries = {
-        job: read_summary(job) or {"status": "killed", "overrides": []}
-        for job in sorted(jobs, key=lambda p: int(p.name))
-    }
-    given = [summary["overrides"] for summary in summaries.values()]
-    shared = [o for o in given[0] if all(o in others for others in given)] if given[1:] else []
-    for job, summary in summaries.items():
-        own = " ".join(o for o in summary["overrides"] if o not in shared)
-        rows.append([own, *_result(summary), str(job)])
-    failed = sum(summary["status"] != "completed" for summary in summaries.values())
-    heading = f"all with {' '.join(shared)}\n\n" if shared else ""
-    return heading + format_table(rows), failed
 
 
 def measures_table(found: dict[str, Any]) -> str:
@@ -96,16 +68,3 @@ def format_duration(seconds: float) -> str:
 def format_interval(interval: Sequence[float]) -> str:
     """An interval on the scale 0 to 1 in percent: "89.2 to 96.9 %"."""
     return f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f} %"
-
-
-def _result(summary: dict[str, Any]) -> list[str]:
-    best = summary.get("best")
-    if best is None:
-        return [summary["status"], "", "", ""]
-    status = "" if summary["status"] == "completed" else f" ({summary['status']})"
-    return [
-        f"{100 * best['val_accuracy']:.1f} % ({best['correct']} of {best['count']}){status}",
-        format_interval(best["interval"]),
-        str(best["epoch"]),
-        format_duration(summary["durations"]["total_s"]),
-    ]

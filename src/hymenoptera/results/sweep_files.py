@@ -1,0 +1,219 @@
+"""What a sweep leaves: a table in the console, sweep.csv, sweep.json and sweep.html."""
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+from hymenoptera.atomic import write_file
+from hymenoptera.results.records import write_csv
+from hymenoptera.results.sweep_page import finite, write_page
+from hymenoptera.results.sweeps import JobResult, Setting, Sweep, read_sweep
+from hymenoptera.results.tables import format_interval
+
+SCHEMA_VERSION = 1
+WIDTH = 80  # of the console, where nobody says
+
+
+def show_sweep(folder: Path) -> Sweep:
+    """Build everything from what is on disk, and print the table.
+
+    Raises:
+        RequestError: the folder is not a sweep's.
+    """
+    sweep = read_sweep(folder)
+    content = finite(as_dict(sweep))
+    write_file(folder / "sweep.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    write_csv(folder / "sweep.csv", _csv_rows(sweep))
+    write_page(folder / "sweep.html", content)
+    _print(sweep)
+    return sweep
+
+
+def as_dict(sweep: Sweep) -> dict[str, Any]:
+    """A sweep as sweep.json has it.
+
+    Schema, version 1:
+        schema_version, name, command, swept, shared, states (how many jobs are in each).
+        settings: `values` by key, `mean`, `deviation`, `interval`, `count`, `verdict`, `p`, and
+            the numbers of its `jobs`. Accuracies are on the scale 0 to 1.
+        jobs: `number`, `state`, `reason`, `overrides`, `val_accuracy`, `correct`, `count`,
+            `interval`, `epoch`, `total_s`, `pruned_after`, and its `curve`, a row an epoch.
+        best: `setting` (its place among the settings), `job`, `optimism`, `test` (the winner's
+            one judgement, or null), and the commands `rerun` and `train_longer`; null without
+            any result.
+    """
+    winner = sweep.winner
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "name": sweep.folder.name,
+        "command": sweep.manifest.command,
+        "swept": sweep.swept,
+        "shared": sweep.shared,
+        "states": {
+            state: sweep.manifest.count(state)
+            for state in ("done", "failed", "interrupted", "running", "to do")
+        },
+        "settings": [
+            {**_plain(setting), "jobs": [job.number for job in setting.jobs]}
+            for setting in sweep.settings
+        ],
+        "jobs": [_job(job) for job in sweep.jobs],
+        "best": None
+        if sweep.best is None or winner is None
+        else {
+            "setting": sweep.settings.index(sweep.best),
+            "job": winner.number,
+            "optimism": sweep.optimism,
+            "test": winner.test,
+            "rerun": rerun_command(winner),
+            "train_longer": longer_command(winner),
+        },
+    }
+
+
+def rerun_command(job: JobResult) -> str:
+    """The command that trains as the job did."""
+    return shlex.join(["python", "train.py", *(f"{k}={v}" for k, v in job.overrides.items())])
+
+
+def longer_command(job: JobResult) -> str:
+    """The command that goes on with the job for as many epochs again."""
+    epochs = 2 * int(job.summary.get("epochs", 1))
+    return shlex.join(
+        ["python", "train.py", f"resume={_short(job.folder)}", f"trainer.max_epochs={epochs}"]
+    )
+
+
+def verdict_of(setting: Setting) -> str:
+    """What the table says of a setting beside the best."""
+    missing = len(setting.jobs) - len(setting.done)
+    failed = next((j for j in setting.jobs if j.state == "failed"), None)
+    if not setting.done:
+        return f"failed: {failed.reason}" if failed else setting.jobs[0].state
+    words: str = setting.verdict
+    if setting.verdict == "worse" and setting.p is not None:
+        words = f"worse (p {_p(setting.p)})"
+    if missing:
+        words += f", {missing} {'failed' if failed else 'to do'}"
+    return words
+
+
+def _print(sweep: Sweep) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=WIDTH)
+    keys = list(dict.fromkeys(key for setting in sweep.settings for key in setting.values))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    for key in keys or ["setting"]:
+        table.add_column(_short_key(key, keys), overflow="fold")
+    for name in ("accuracy", "95 % interval", "n", "runs"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("against the best", overflow="fold")
+    for setting in sorted(sweep.settings, key=lambda s: -(s.mean if s.mean is not None else -1)):
+        style = {"best": "bold", "worse": "dim", "": "red"}.get(setting.verdict, "")
+        values = [setting.values.get(key, "") for key in keys] or ["all"]
+        table.add_row(*map(Text, [*values, *_figures(setting), verdict_of(setting)]), style=style)
+    console.print()
+    if sweep.shared:
+        console.print(Text(f"all with {' '.join(sweep.shared)}"), soft_wrap=True)
+    console.print(table)
+    for line in _notes(sweep):
+        console.print(Text(line), soft_wrap=True)
+
+
+def _notes(sweep: Sweep) -> list[str]:
+    """What the table cannot say: luck, the test set, where things are, what to do next."""
+    lines = []
+    winner = sweep.winner
+    if sweep.best is not None and winner is not None:
+        compared = sum(setting.mean is not None for setting in sweep.settings)
+        if compared > 1 and sweep.optimism is not None:
+            lines.append(
+                f"luck       the best of {compared} on these pictures is "
+                f"{100 * sweep.optimism:.1f} points too high, on average"
+            )
+        if winner.test is not None:
+            lines.append(
+                f"test set   {100 * winner.test['test_accuracy']:.1f} % "
+                f"({winner.test['correct']} of {winner.test['count']}), 95 % interval "
+                f"{format_interval(winner.test['interval'])}; judged once, job {winner.number}"
+            )
+        lines += [
+            f"again      {rerun_command(winner)}",
+            f"longer     {longer_command(winner)}",
+        ]
+    lines.append(f"page       {_short(sweep.folder)}/sweep.html")
+    lines.append(f"curves     tensorboard --logdir {_short(sweep.folder)}")
+    return lines
+
+
+def _figures(setting: Setting) -> list[str]:
+    if setting.mean is None:
+        return ["", "", "", f"0 of {len(setting.jobs)}"]
+    spread = "" if setting.deviation is None else f" ± {100 * setting.deviation:.1f}"
+    done, asked = len(setting.done), len(setting.jobs)
+    return [
+        f"{100 * setting.mean:.1f}{spread} %",
+        format_interval(setting.interval) if setting.interval else "",
+        str(setting.count or ""),
+        str(done) if done == asked else f"{done} of {asked}",
+    ]
+
+
+def _csv_rows(sweep: Sweep) -> list[list[str]]:
+    keys = [key for setting in sweep.settings for key in setting.values]
+    keys = list(dict.fromkeys(keys))
+    names = ["mean", "deviation", "low", "high", "count", "done", "jobs", "verdict", "p", "reason"]
+    rows = [[*keys, *names]]
+    for setting in sweep.settings:
+        low, high = setting.interval or (None, None)
+        reason = next((job.reason for job in setting.jobs if job.reason), None)
+        figures: list[Any] = [setting.mean, setting.deviation, low, high, setting.count]
+        figures += [len(setting.done), len(setting.jobs), setting.verdict, setting.p, reason]
+        cells = [*(setting.values.get(key) for key in keys), *figures]
+        rows.append(["" if cell is None else str(cell) for cell in cells])
+    return rows
+
+
+def _plain(setting: Setting) -> dict[str, Any]:
+    names = ("values", "mean", "deviation", "interval", "count", "verdict", "p")
+    return {name: getattr(setting, name) for name in names} | {"says": verdict_of(setting)}
+
+
+def _job(job: JobResult) -> dict[str, Any]:
+    best = job.summary.get("best") or {}
+    return {
+        "number": job.number,
+        "state": job.state,
+        "reason": job.reason,
+        "overrides": job.overrides,
+        **{
+            name: best.get(name)
+            for name in ("val_accuracy", "correct", "count", "interval", "epoch")
+        },
+        "total_s": job.summary.get("durations", {}).get("total_s"),
+        "pruned_after": job.summary.get("pruned_after"),
+        "curve": job.curve,
+    }
+
+
+def _p(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
+
+
+def _short_key(key: str, keys: list[str]) -> str:
+    """The last part of a key, where no other key has the same."""
+    last = key.rpartition(".")[2]
+    same = [other for other in keys if other.rpartition(".")[2] == last]
+    return last if len(same) == 1 else key
+
+
+def _short(path: Path) -> Path:
+    path = path.resolve()
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

@@ -1,0 +1,224 @@
+"""What a sweep says: its jobs grouped into settings, compared with the best, and who won."""
+
+import csv
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from hymenoptera.results.jobs import Manifest, State, read_manifest
+from hymenoptera.results.records import read_right, read_summary, read_test
+from hymenoptera.results.statistics import (
+    Array,
+    against_best,
+    optimism_of_best,
+    repeated_interval,
+)
+
+REPEATED = ("seed", "data.fold")
+LEVEL = 0.05
+Verdict = Literal["best", "same as best", "worse", "not compared", ""]
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """A job, with what it left.
+
+    Attributes:
+        number: of the job.
+        folder: its run folder.
+        state: as of `Manifest`.
+        reason: why it failed.
+        overrides: by key.
+        summary: its summary.json; empty where there is none.
+    """
+
+    number: int
+    folder: Path
+    state: State
+    reason: str | None
+    overrides: dict[str, str]
+    summary: dict[str, Any]
+
+    @property
+    def accuracy(self) -> float | None:
+        """Best validation accuracy, of a job that is done."""
+        best = self.summary.get("best")
+        return best["val_accuracy"] if best and self.state == "done" else None
+
+    @property
+    def test(self) -> dict[str, Any] | None:
+        """How it did on the test set, where it was judged there."""
+        return read_test(self.folder)
+
+    @cached_property
+    def right(self) -> dict[str, float]:
+        """1 or 0 for each validation picture, by path."""
+        return {} if self.accuracy is None else read_right(self.folder)
+
+    @cached_property
+    def curve(self) -> list[dict[str, float]]:
+        """Rows of its metrics.csv."""
+        path = self.folder / "metrics.csv"
+        if not path.is_file():
+            return []
+        with path.open(newline="", encoding="utf-8") as file:
+            return [
+                {key: float(value) for key, value in row.items()} for row in csv.DictReader(file)
+            ]
+
+
+@dataclass
+class Setting:
+    """The jobs that differ in seed or fold alone.
+
+    Attributes:
+        values: of the swept keys.
+        jobs: its repeats.
+        mean: accuracy over the repeats that are done, on the scale 0 to 1; None without any.
+        deviation: standard deviation over them, from two on.
+        interval: 95 %, over repeats and pictures; of a single run Wilson's.
+        count: validation pictures that the interval is from.
+        verdict: against the best.
+        p: of the comparison, corrected; None for the best.
+    """
+
+    values: dict[str, str]
+    jobs: list[JobResult] = field(default_factory=list)
+    mean: float | None = None
+    deviation: float | None = None
+    interval: tuple[float, float] | None = None
+    count: int = 0
+    verdict: Verdict = ""
+    p: float | None = None
+
+    @property
+    def done(self) -> list[JobResult]:
+        """The repeats that have a result."""
+        return [job for job in self.jobs if job.accuracy is not None]
+
+
+@dataclass
+class Sweep:
+    """A sweep's results.
+
+    Attributes:
+        folder: the sweep's.
+        manifest: its jobs as they are on disk.
+        swept: keys of which settings differ.
+        shared: overrides that all jobs have.
+        settings: in the order of their first jobs.
+        best: the setting with the highest mean.
+        optimism: by how much its accuracy is too high for being the best of them, on average.
+    """
+
+    folder: Path
+    manifest: Manifest
+    swept: list[str]
+    shared: list[str]
+    settings: list[Setting]
+    best: Setting | None = None
+    optimism: float | None = None
+
+    @property
+    def jobs(self) -> list[JobResult]:
+        """All of them."""
+        return sorted((j for s in self.settings for j in s.jobs), key=lambda j: j.number)
+
+    @property
+    def winner(self) -> JobResult | None:
+        """The most accurate run of the best setting, the first of equals."""
+        if self.best is None:
+            return None
+        return max(self.best.done, key=lambda job: (job.accuracy or 0, -job.number))
+
+
+def read_sweep(folder: Path) -> Sweep:
+    """Read a sweep's folder, as far as it has come.
+
+    Raises:
+        RequestError: it is not one.
+    """
+    manifest = read_manifest(folder)
+    given = {job.number: _by_key(job.overrides) for job in manifest.jobs}
+    keys = list(dict.fromkeys(key for overrides in given.values() for key in overrides))
+    differing = [k for k in keys if len({overrides.get(k) for overrides in given.values()}) > 1]
+    swept = [key for key in keys if key in differing or key in manifest.swept]
+    settings: dict[tuple[str | None, ...], Setting] = {}
+    setting_keys = [key for key in swept if key not in REPEATED]
+    for job in manifest.jobs:
+        overrides = given[job.number]
+        values = {key: overrides[key] for key in setting_keys if key in overrides}
+        path = manifest.folder_of(job)
+        result = JobResult(
+            job.number, path, job.state, job.reason, overrides, read_summary(path) or {}
+        )
+        settings.setdefault(tuple(values.items()), Setting(values)).jobs.append(result)  # type: ignore[arg-type]
+    shared = [f"{k}={v}" for k, v in next(iter(given.values()), {}).items() if k not in swept]
+    sweep = Sweep(folder, manifest, swept, shared, list(settings.values()))
+    _compare(sweep)
+    return sweep
+
+
+def _by_key(overrides: list[str]) -> dict[str, str]:
+    pairs = (override.partition("=") for override in overrides)
+    return {key.lstrip("+"): value for key, _, value in pairs}
+
+
+def _compare(sweep: Sweep) -> None:
+    """Fill in the settings' figures, the best one and its optimism."""
+    with_results = [setting for setting in sweep.settings if setting.done]
+    if not with_results:
+        return
+    for setting in with_results:
+        accuracies = [job.accuracy for job in setting.done if job.accuracy is not None]
+        setting.mean = float(np.mean(accuracies))
+        setting.deviation = float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else None
+        setting.verdict = "not compared"
+    # a setting of which a repeat is missing may be lucky: it is the best only among its like
+    whole = [s for s in with_results if len(s.done) == len(s.jobs)] or with_results
+    sweep.best = max(whole, key=lambda setting: setting.mean or 0)
+    sweep.best.verdict = "best"
+    answers = _answers(with_results)
+    for setting, values in zip(with_results, answers, strict=True):
+        there = ~np.isnan(values)
+        own = values[np.ix_(there.any(axis=1), there.any(axis=0))]
+        setting.count = own.shape[1]
+        setting.interval = repeated_interval(own) if own.size else None
+    best = with_results.index(sweep.best)
+    for setting, p in zip(with_results, against_best(answers, best), strict=True):
+        if p is not None:
+            setting.p = p
+            setting.verdict = "worse" if p <= LEVEL else "same as best"
+    scores = np.array([_mean_over_repeats(values) for values in answers])
+    common = scores[:, ~np.isnan(scores).any(axis=0)]
+    sweep.optimism = optimism_of_best(common) if common.size else None
+
+
+def _answers(settings: list[Setting]) -> list[Array]:
+    """(K, N) of 0, 1 and NaN for each setting: all repeats and pictures that any has."""
+    repeats = sorted({_repeat(job) for setting in settings for job in setting.done})
+    pictures = sorted({path for s in settings for job in s.done for path in job.right})
+    column = {path: number for number, path in enumerate(pictures)}
+    arrays = []
+    for setting in settings:
+        values = np.full((len(repeats), len(pictures)), np.nan)
+        for job in setting.done:
+            row = repeats.index(_repeat(job))
+            for path, right in job.right.items():
+                values[row, column[path]] = right
+        arrays.append(values)
+    return arrays
+
+
+def _repeat(job: JobResult) -> tuple[str, ...]:
+    return tuple(job.overrides.get(key, "") for key in REPEATED)
+
+
+def _mean_over_repeats(values: Array) -> Array:
+    there = ~np.isnan(values)
+    total = np.where(there, values, 0).sum(axis=0)
+    count = there.sum(axis=0)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)

@@ -1,0 +1,29 @@
+"""Two runs compared on the pictures that both judged."""
+
+from pathlib import Path
+
+import pytest
+
+from hymenoptera.errors import RequestError
+from hymenoptera.results.comparison import compare_runs
+from hymenoptera.results.records import write_predictions
+
+
+def run(folder: Path, wrong: int) -> Path:
+    folder.mkdir()
+    shares = [(0.1, 0.9) if number < wrong else (0.9, 0.1) for number in range(100)]
+    names = [f"val/{number}.jpg" for number in range(100)]
+    write_predictions(folder, names, [0] * 100, shares, ["ant", "bee"])
+    return folder
+
+
+def test_two_runs_are_compared_by_mcnemars_exact_test(tmp_path: Path) -> None:
+    good, bad = run(tmp_path / "good", 2), run(tmp_path / "bad", 12)
+    text = compare_runs(good, bad)
+    assert "98.0 %" in text
+    assert "right in the first alone: 10; right in the second alone: 0" in text
+    assert "differ" in text
+    assert f"p = {2 / 2**10:.3g}" in text
+    assert "cannot be told apart" in compare_runs(good, run(tmp_path / "near", 4))
+    with pytest.raises(RequestError, match=r"no predictions\.csv"):
+        compare_runs(good, tmp_path)
