@@ -297,6 +297,8 @@ def _check_files(config: dict[str, Any]) -> None:
         )
     if "root" in data and not _exists(data["root"]):
         raise RequestError(f"data.root={data['root']}: there is no such folder.")
+    if config["resume"] is not None:  # all weights come from its checkpoint
+        return
     if weights not in ("imagenet", "none") and not Path(weights).expanduser().is_file():
         raise RequestError(
             f"model.weights={weights}: there is no such file. "

@@ -70,13 +70,13 @@ def run(cfg: DictConfig) -> None:
     began = STARTED if alone else time.monotonic()
     try:
         gc.disable()  # collecting while nothing but imports is allocated: a seventh of their time
-        from hymenoptera.finding import find_learning_rate
-        from hymenoptera.training import train
-
+        if cfg.find_lr is None:
+            from hymenoptera.training import train as work
+        else:
+            from hymenoptera.finding import find_learning_rate as work
         gc.enable()
         checked = config.check(cfg)
         del checked["sweep"]  # says how jobs are run, not what one is
-        work = train if cfg.find_lr is None else find_learning_rate
         status = work(checked, folder, list(hydra.overrides.task), began)
     except KeyboardInterrupt:
         _leave_nothing(folder)
