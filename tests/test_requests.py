@@ -31,7 +31,7 @@ def refused(tmp_path: Path, ended: Ended, *words: str, left: tuple[str, ...] = (
         (["modle=resnet34"], ["Did you mean model?"]),
         (["+nonsense=1"], ["nonsense", "no such key"]),
         (["model=resnet19"], ["model=resnet19", "resnet18"]),
-        (["experiment=artcile"], ["Did you mean article?"]),
+        (["experiment=artcile"], ["Did you mean article"]),
         (["--multrun"], ["Did you mean --multirun"]),
         (["optimizer.lr=0"], ["optimizer.lr=0", "above 0"]),
         (["optimizer.lr=-1e-4"], ["above 0"]),

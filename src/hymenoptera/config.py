@@ -197,15 +197,7 @@ def check(cfg: DictConfig) -> dict[str, Any]:
         raise RequestError(f"{key}: {what}. Set it with {key}=VALUE.") from error
     assert isinstance(plain, dict)
     config = {str(key): value for key, value in plain.items()}
-    for key, value in flatten(config).items():
-        rule = RULES.get(key, _enabled if key.endswith(".enabled") else None)
-        if rule is None:
-            if key.split(".")[0] not in OPEN_NODES:
-                raise RequestError(f"{key}: there is no such key. {nearest(key, RULES)}")
-            continue
-        wanted = rule(value)
-        if wanted is not None:
-            raise RequestError(f"{key}={_shown(value)}: it must be {wanted}.")
+    check_values(config)
     for name in ("best_checkpoint", "last_checkpoint"):
         node = config["callbacks"].get(name)
         if not node or not node.get("enabled", True):
@@ -219,6 +211,26 @@ def check(cfg: DictConfig) -> dict[str, Any]:
             "trainer.precision=16-mixed needs a GPU: on a CPU take 32-true or bf16-mixed."
         )
     return config
+
+
+def check_values(config: Mapping[str, Any]) -> None:
+    """Refuse a key that conf/ does not have, and a value that its rule does not allow.
+
+    Args:
+        config: composed, in plain containers; all of it, or some of its nodes.
+
+    Raises:
+        RequestError: naming the key, its value and what it must be.
+    """
+    for key, value in flatten(config).items():
+        rule = RULES.get(key, _enabled if key.endswith(".enabled") else None)
+        if rule is None:
+            if key.split(".")[0] not in OPEN_NODES:
+                raise RequestError(f"{key}: there is no such key. {nearest(key, RULES)}")
+            continue
+        wanted = rule(value)
+        if wanted is not None:
+            raise RequestError(f"{key}={_shown(value)}: it must be {wanted}.")
 
 
 def build(node: Mapping[str, Any], *arguments: Any, **more: Any) -> Any:

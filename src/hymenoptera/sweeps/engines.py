@@ -71,6 +71,9 @@ class Engine(Protocol):
     def stop(self) -> None:
         """Have the running jobs stop at their batch, and wait for them."""
 
+    def close(self) -> None:
+        """Leave no process behind; nothing runs any more."""
+
 
 class InProcess:
     """One job after the other in this process."""
@@ -103,6 +106,9 @@ class InProcess:
 
     def stop(self) -> None:
         """Nothing runs beside this call."""
+
+    def close(self) -> None:
+        """There is no other process."""
 
 
 class Processes:
@@ -190,6 +196,11 @@ class Processes:
                     os.kill(pid, signal.SIGKILL)
             raise
 
+    def close(self) -> None:
+        """End the workers, which would wait for jobs for minutes, and this process for them."""
+        for executor in self._executors.values():
+            executor.shutdown(wait=True, kill_workers=True)
+
 
 class Launcher:
     """All jobs at once through a launcher plugin of Hydra, which waits for them."""
@@ -230,6 +241,9 @@ class Launcher:
 
     def stop(self) -> None:
         """The cluster's jobs are the user's to cancel."""
+
+    def close(self) -> None:
+        """The plugin has waited for them."""
 
 
 def divide(cores: list[int], count: int) -> list[list[int]]:

@@ -13,8 +13,9 @@ from typing import Any
 from filelock import Timeout
 from hydra.core.utils import configure_log
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
+from hymenoptera.config import check_values
 from hymenoptera.errors import RequestError
 from hymenoptera.results.jobs import FILE, Job, Manifest, lock_of, read_manifest
 from hymenoptera.sweeps.engines import Engine, InProcess, Launcher, Processes, Task, pick_processes
@@ -64,7 +65,7 @@ def run_sweep(
     def compose(overrides: list[str]) -> DictConfig:
         return without_hydra(context.config_loader.load_sweep_config(config, overrides))
 
-    checked(without_hydra(config))  # the sweep's own keys, which no job has
+    check_values({"sweep": OmegaConf.to_container(config.sweep, resolve=True)})  # no job has them
     node = config.sweep
     configure_log(config.hydra.hydra_logging, config.hydra.verbose)
     request = read_request(arguments, node.search)
@@ -182,6 +183,7 @@ def _run(engine: Engine, plan: Grid | Search, manifest: Manifest) -> bool:
         engine.stop()
         return True
     finally:
+        engine.close()
         signal.signal(signal.SIGTERM, before)
         manifest.refresh()
 
