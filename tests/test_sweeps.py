@@ -30,7 +30,7 @@ def records(tmp_path: Path) -> dict[str, int]:
 
 
 def test_a_sweep_groups_seeds_and_goes_on_with_added_values(
-    tmp_path: Path, run_train: Run, tiny: list[str]
+    tmp_path: Path, run_train: Run, hymenoptera: Run, tiny: list[str]
 ) -> None:
     ended = run_train(*SWEEP, *tiny, "optimizer.lr=1e-4,1e30", "seed=1")
     assert ended.status == 1
@@ -54,6 +54,15 @@ def test_a_sweep_groups_seeds_and_goes_on_with_added_values(
     page = (tmp_path / "runs" / "s" / "sweep.html").read_text()
     assert "{{" not in page
     assert "src=" not in page
+    (tmp_path / "runs" / "s" / "sweep.html").unlink()
+    again = hymenoptera("sweep", "runs/s")
+    assert again.status == 0, again.err
+    assert "same as best" in again.out
+    assert (tmp_path / "runs" / "s" / "sweep.html").read_text() == page
+    compared = hymenoptera("compare", "runs/s/0", "runs/s/3")
+    assert compared.status == 0, compared.err
+    assert "12" in compared.out
+    assert hymenoptera("compare", "runs/s/0", "runs/s/1").status == 2  # the failed one
     refused = run_train(*SWEEP, *tiny, "optimizer.lr=1e-4", "optimizer.weight_decay=0.1")
     assert refused.status == 2
     assert "optimizer.weight_decay is 0.0 there and 0.1 here" in refused.err

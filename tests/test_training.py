@@ -192,7 +192,7 @@ def test_a_sweep_goes_on_after_a_job_that_fails(
     sweep = only_run(tmp_path)
     assert read(sweep / "0" / "summary.json")["status"] == "failed"
     assert read(sweep / "1" / "summary.json")["status"] == "completed"
-    assert "1 of the jobs failed" in ended.out
+    assert "1 of 2 jobs failed" in ended.out
 
 
 def test_tensorboard_has_curves_pictures_and_hparams(

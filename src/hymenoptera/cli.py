@@ -235,6 +235,30 @@ def runs(
         print(f"No such runs below {folder}.", file=sys.stderr)  # noqa: T201
 
 
+@app.command(
+    short_help="Build a sweep's table and page again.",
+    epilog=_examples("hymenoptera sweep runs/rates"),
+)
+def sweep(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A sweep's folder.")],
+) -> None:
+    """Print a sweep's table, and write sweep.csv, sweep.json and sweep.html, from its jobs."""
+    from hymenoptera.results.sweep_files import show_sweep
+
+    show_sweep(folder.expanduser())
+
+
+@app.command(epilog=_examples("hymenoptera compare runs/rates/0 runs/rates/5"))
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    second: Annotated[Path, typer.Argument(metavar="RUN", help="Another one.")],
+) -> None:
+    """Compare two runs on the same validation pictures, by McNemar's exact test."""
+    from hymenoptera.results.comparison import compare_runs
+
+    _print(compare_runs(first.expanduser(), second.expanduser()))
+
+
 def main() -> NoReturn:
     """Run the command, and end the process with an honest exit status."""
     try:
