@@ -4,7 +4,7 @@ What is fastai's own default here: the head with its concatenated pooling, one e
 then all of it at discriminative rates on a one-cycle schedule, base_lr 2e-3, AdamW, batch norm
 trained throughout, the reading processes' number. What was chosen: presizing (Resize(460), then
 aug_transforms(size=224, min_scale=0.75)), as its book teaches; batches of 32, because with its
-default of 64 an epoch has 3 steps; 5 epochs, of 3 to 8 the fewest that reach 0.94 with some room.
+default of 64 an epoch has 3 steps; 5 epochs passed 0.94 with some room.
 """
 
 import os
