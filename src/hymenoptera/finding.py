@@ -58,8 +58,8 @@ def find_learning_rate(
         return 130
     if len(search.losses) < FEWEST:
         raise RunError(
-            f"The loss is beyond use after {len(search.losses)} steps, at a rate of "
-            f"{search.rates[-1]:.2g}. Begin lower: find_lr.min_lr=1e-9."
+            f"The loss is beyond use after {len(search.losses)} steps, from a rate of "
+            f"{config['find_lr']['min_lr']:.2g}. Begin lower: find_lr.min_lr=1e-9."
         )
     suggestions = {rule: read(search.rates, search.losses) for rule, read in RULES.items()}
     _keep_curve(folder, search, suggestions, loggers)

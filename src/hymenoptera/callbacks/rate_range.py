@@ -1,9 +1,9 @@
 """The learning-rate range test: a rate that grows from step to step, and the loss at each."""
 
+import math
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 
 HOPELESS = 4.0  # times the lowest loss: what comes after that says nothing more
 SMOOTHING = 0.9
@@ -53,7 +53,7 @@ class RateRange(pl.Callback):
         loss = float(outputs["loss"])
         self._mean = SMOOTHING * self._mean + (1 - SMOOTHING) * loss
         smoothed = self._mean / (1 - SMOOTHING ** len(self.rates))
-        if not torch.isfinite(torch.tensor(smoothed)):
+        if not math.isfinite(smoothed):
             self.rates.pop()
             trainer.should_stop = True
             return
