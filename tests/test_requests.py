@@ -60,7 +60,14 @@ def refused(tmp_path: Path, ended: Ended, *words: str, left: tuple[str, ...] = (
         ),
         (["loss.label_smoothing=1"], ["below 1"]),
         (["trainer.max_epochs=0"], ["trainer.max_epochs=0", "1 or more"]),
-        (["trainer.devices=2"], ["trainer.devices=2", "one device"]),
+        (["trainer.devices=0"], ["trainer.devices=0", "a number of devices"]),
+        (["trainer.devices=[1,1]"], ["trainer.devices=[1, 1]", "indices such as [0,1]"]),
+        (["trainer.strategy=dpp"], ["trainer.strategy=dpp", "Did you mean ddp"]),
+        (["trainer.num_nodes=2"], ["trainer.num_nodes=2", "torchrun --nnodes=2", "MASTER_ADDR"]),
+        (["trainer=fsdp", "trainer.accelerator=cpu"], ["fsdp", "CUDA GPUs", "trainer=ddp"]),
+        (["trainer.sync_batchnorm=true", "trainer.accelerator=cpu"], ["needs CUDA GPUs"]),
+        (["experiment=find_lr", "trainer.devices=2"], ["The search for a rate", "one device"]),
+        (["-m", "trainer.devices=2", "seed=1,2"], ["run the whole sweep", "sweep=joblib"]),
         (["trainer.precision=16-mixed", "trainer=cpu"], ["needs a GPU"]),
         (["callbacks.last_checkpoint=null"], ["stays on"]),
         (["data.source=/nowhere/ants.zip"], ["/nowhere/ants.zip", "no such file or folder"]),
@@ -85,6 +92,11 @@ def test_a_bad_value_is_refused(
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there(tmp_path: Path, run_train: Run, tiny: list[str]) -> None:
     refused(tmp_path, run_train(*tiny, "trainer=gpu"), "no such device here", "trainer=cpu")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_fsdp_where_there_is_no_gpu(tmp_path: Path, run_train: Run, tiny: list[str]) -> None:
+    refused(tmp_path, run_train(*tiny, "trainer=fsdp"), "trainer.strategy=fsdp", "trainer=ddp")
 
 
 def test_more_stages_than_there_are(tmp_path: Path, run_train: Run, tiny: list[str]) -> None:

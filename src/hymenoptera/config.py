@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from hymenoptera.errors import HymenopteraError, RequestError, nearest
+from hymenoptera.ranks.layout import wants_several
 
 Rule = Callable[[Any], str | None]
 """From a value to what it must be, where it is not; None where it is well."""
@@ -85,11 +86,12 @@ def _unfreeze_epochs(value: Any) -> str | None:
 
 
 def _devices(value: Any) -> str | None:
-    if value in ("auto", 1) or (
-        isinstance(value, list) and len(value) == 1 and isinstance(value[0], int) and value[0] >= 0
-    ):
-        return None
-    return "auto, 1, or the index of one device such as [1]: a run uses one device"
+    if isinstance(value, list):
+        indices = [i for i in value if isinstance(i, int) and not isinstance(i, bool) and i >= 0]
+        good = value and len(set(indices)) == len(value)
+    else:
+        good = value == -1 or _integer(1, "auto")(value) is None
+    return None if good else "auto, a number of devices, -1 for all, or indices such as [0,1]"
 
 
 BACKBONES = (
@@ -161,6 +163,10 @@ RULES: dict[str, Rule] = {
     "trainer.max_epochs": _integer(1),
     "trainer.accelerator": _one_of("auto", "cpu", "gpu", "cuda", "mps"),
     "trainer.devices": _devices,
+    "trainer.num_nodes": _integer(1, "auto"),
+    "trainer.strategy": _one_of("auto", "ddp", "fsdp"),
+    "trainer.sync_batchnorm": _one_of(True, False),
+    "trainer.scale_lr": _one_of(True, False),
     "trainer.precision": _one_of(
         "auto", "32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true", 32
     ),
@@ -206,6 +212,7 @@ def check(cfg: DictConfig) -> dict[str, Any]:
     _check_files(config)
     _check_transfer(config)
     _check_find_lr(config)
+    _check_processes(config)
     if config["trainer"]["precision"] == "16-mixed" and config["trainer"]["accelerator"] == "cpu":
         raise RequestError(
             "trainer.precision=16-mixed needs a GPU: on a CPU take 32-true or bf16-mixed."
@@ -346,6 +353,28 @@ def _check_find_lr(config: dict[str, Any]) -> None:
         )
     if config["resume"] is not None:
         raise RequestError("find_lr begins with the weights of a new run: it takes no resume.")
+
+
+def _check_processes(config: dict[str, Any]) -> None:
+    """Refuse what several processes cannot do, or not on that kind of device."""
+    trainer = config["trainer"]
+    devices, accelerator = trainer["devices"], trainer["accelerator"]
+    if trainer["strategy"] == "fsdp" and accelerator in ("cpu", "mps"):
+        raise RequestError(
+            f"trainer.strategy=fsdp shards a model over CUDA GPUs, and "
+            f"trainer.accelerator={accelerator} has none: take trainer=ddp."
+        )
+    if trainer["sync_batchnorm"] and accelerator in ("cpu", "mps"):
+        raise RequestError(
+            "trainer.sync_batchnorm=true needs CUDA GPUs: torch has it nowhere else."
+        )
+    if accelerator == "mps" and wants_several(trainer):
+        raise RequestError(f"trainer.devices={_shown(devices)}: Apple's GPU is a single device.")
+    if config["find_lr"] is not None and wants_several(trainer):
+        raise RequestError(
+            "The search for a rate runs on one device: leave out trainer=ddp and trainer.devices. "
+            "For N processes, take what it finds for data.batch_size times N."
+        )
 
 
 def _exists(path: str) -> bool:

@@ -15,7 +15,8 @@ class Device:
 
     Attributes:
         accelerator: Lightning's word: "cpu", "cuda" or "mps".
-        index: which of them.
+        index: which of them, the first where there are several.
+        indices: all that the run uses on this machine, a process each.
         name: for people.
         precision: Lightning's word, "32-true" for one.
         cpu_threads: that torch computes with.
@@ -23,12 +24,13 @@ class Device:
 
     accelerator: str
     index: int
+    indices: list[int]
     name: str
     precision: str
     cpu_threads: int
 
     def trainer_options(self) -> dict[str, Any]:
-        """Keywords for a Trainer or a Fabric."""
+        """Keywords for a Trainer or a Fabric on the first device alone."""
         devices: int | list[int] = 1 if self.accelerator == "cpu" else [self.index]
         return {
             "accelerator": self.accelerator,
@@ -36,18 +38,26 @@ class Device:
             "precision": self.precision,
         }
 
+    def all_devices(self) -> dict[str, Any]:
+        """Keywords for a Trainer on all devices of the run."""
+        devices = len(self.indices) if self.accelerator == "cpu" else self.indices
+        return {**self.trainer_options(), "devices": devices}
+
     def to_dict(self) -> dict[str, Any]:
         """For the record."""
         return asdict(self)
 
 
-def resolve_device(accelerator: str, devices: str | int | list[int], precision: str) -> Device:
+def resolve_device(
+    accelerator: str, devices: str | int | list[int], precision: str, processes: int = 1
+) -> Device:
     """Pick what the config leaves open.
 
     Args:
         accelerator: "auto", "cpu", "gpu", "cuda" or "mps".
-        devices: "auto" or 1 for the first device, [i] for the i-th.
+        devices: "auto" or -1 for one a process, n for the first n, [i, ...] for the i-th, ...
         precision: "auto" or one of Lightning's words.
+        processes: how many run on this machine.
 
     Raises:
         RequestError: there is no such device here.
@@ -66,18 +76,23 @@ def resolve_device(accelerator: str, devices: str | int | list[int], precision: 
             f"trainer.accelerator={accelerator}: there is no such device here, "
             f"or this torch ({torch.__version__}) cannot use it. trainer=cpu runs everywhere."
         )
-    index = devices[0] if isinstance(devices, list) else 0
+    indices = devices if isinstance(devices, list) else list(range(processes))
     count = torch.cuda.device_count() if kind == "cuda" else 1
-    if index >= count:
-        raise RequestError(f"trainer.devices=[{index}]: there are {count} here, counted from 0.")
+    if max(indices) >= count and (kind != "cpu" or isinstance(devices, list)):
+        shown = str(devices).replace(" ", "")
+        what = f"{count} here, counted from 0" if isinstance(devices, list) else f"{count} here"
+        if devices in ("auto", -1):
+            shown = f"{shown}, {processes} processes"
+        raise RequestError(f"trainer.devices={shown}: there are {what}.")
     if kind != "cuda" and precision in ("16-mixed", "16-true"):
         raise RequestError(
             f"trainer.precision={precision} needs a CUDA GPU: take 32-true or bf16-mixed."
         )
     return Device(
         accelerator=kind,
-        index=index,
-        name=_name(kind, index),
+        index=indices[0],
+        indices=indices,
+        name=_name(kind, indices[0]),
         precision=_precision(kind) if precision == "auto" else str(precision),
         cpu_threads=torch.get_num_threads(),
     )

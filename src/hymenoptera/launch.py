@@ -11,8 +11,9 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
@@ -23,6 +24,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from hymenoptera import config
 from hymenoptera.errors import HymenopteraError, RequestError, RunError, nearest
+from hymenoptera.ranks.follow import follow
+from hymenoptera.ranks.layout import Layout, launched, place, wanted
+from hymenoptera.ranks.workers import count_here, start_and_wait
+
+if TYPE_CHECKING:
+    from hymenoptera.ranks.team import Team
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +37,7 @@ STARTED = time.monotonic()
 INTERRUPTED = 130  # the shell's status for Ctrl-C
 FULL_ERROR = "HYDRA_FULL_ERROR"
 SHOW_TRACEBACKS = os.environ.get(FULL_ERROR, "0") != "0"
+ARGUMENTS = sys.argv[1:]  # as they were given
 OPTIONS = (  # Hydra's own, by their long names
     *("--help", "--hydra-help", "--version", "--cfg", "--resolve", "--package", "--run", "--info"),
     *("--multirun", "--shell-completion", "--config-path", "--config-name", "--config-dir"),
@@ -43,6 +51,11 @@ def launch(main: Callable[[], None]) -> NoReturn:
     The status is 0, or 1 for a run that failed, 2 for a bad request, 130 after Ctrl-C. With
     HYDRA_FULL_ERROR=1 errors keep their tracebacks.
     """
+    global ARGUMENTS
+    ARGUMENTS = sys.argv[1:]
+    found = launched(os.environ)
+    if found is not None and found.rank > 0:
+        follow(found, ARGUMENTS, SHOW_TRACEBACKS)
     os.environ[FULL_ERROR] = "1"  # has Hydra raise its errors, to be put in our words below
     try:
         _check_options(sys.argv[1:])
@@ -68,17 +81,32 @@ def run(cfg: DictConfig) -> None:
     folder = Path(hydra.runtime.output_dir)
     alone = hydra.mode == RunMode.RUN
     began = STARTED if alone else time.monotonic()
+    overrides = list(hydra.overrides.task)
+    team: Team | None = None
+    status = 1
     try:
-        gc.disable()  # collecting while nothing but imports is allocated: a seventh of their time
-        if cfg.find_lr is None:
-            from hymenoptera.training import train as work
-        else:
-            from hymenoptera.finding import find_learning_rate as work
-        gc.enable()
         checked = config.check(cfg)
         del checked["sweep"]  # says how jobs are run, not what one is
-        status = work(checked, folder, list(hydra.overrides.task), began)
+        layout = place(checked["trainer"], os.environ) if alone else Layout()
+        gc.disable()  # collecting while nothing but imports is allocated: a seventh of their time
+        if cfg.find_lr is None:
+            from hymenoptera.training import train
+
+            work: Callable[..., int] = train
+        else:
+            from hymenoptera.finding import find_learning_rate
+
+            work = find_learning_rate
+        gc.enable()
+        if layout.world_size > 1:
+            from hymenoptera.ranks.meeting import gather
+
+            team = gather(layout)
+            team.tell({"config": checked, "folder": str(folder), "overrides": overrides})
+            work = partial(work, team=team)
+        status = work(checked, folder, overrides, began)
     except KeyboardInterrupt:
+        status = INTERRUPTED
         _leave_nothing(folder)
         raise
     except Exception as error:
@@ -88,6 +116,7 @@ def run(cfg: DictConfig) -> None:
             raise
         if alone:
             assert isinstance(error, HymenopteraError)
+            status = error.exit_status
             _end_with(error)
         status = 1
         log.error("%s", error)
@@ -95,7 +124,10 @@ def run(cfg: DictConfig) -> None:
         if not isinstance(error, RunError):  # whose record is there already
             from hymenoptera.results.records import in_one_line, write_failure
 
-            write_failure(folder, in_one_line(error), list(hydra.overrides.task))
+            write_failure(folder, in_one_line(error), overrides)
+    finally:
+        if team is not None:
+            team.end(status)
     if status == INTERRUPTED or (status and alone):
         sys.exit(status)
 
@@ -108,14 +140,22 @@ class Preflight(Callback):
         for override in config.hydra.overrides.task:
             if override.lstrip("+").partition("=")[0].split(".")[0] == "sweep":
                 _end_with(RequestError(f"{override}: that is for a sweep, which -m begins."))
-        _refuse(without_hydra(config))
+        try:
+            _prepare(without_hydra(config))
+        except RequestError as error:
+            _end_with(error)
 
 
-def _refuse(cfg: DictConfig) -> None:
-    try:
-        config.check(cfg)
-    except RequestError as error:
-        _end_with(error)
+def _prepare(cfg: DictConfig) -> None:
+    """Check a config, and start the processes that it wants, unless somebody else has."""
+    trainer = config.check(cfg)["trainer"]
+    if launched(os.environ) is not None:
+        place(trainer, os.environ)
+        return
+    count, nodes = count_here(trainer, os.environ), wanted(trainer)[1] or 1
+    if count * nodes > 1:
+        environ = {**os.environ, FULL_ERROR: str(int(SHOW_TRACEBACKS))}
+        start_and_wait(count, nodes, ARGUMENTS, environ)
 
 
 def _end_with(error: HymenopteraError) -> NoReturn:

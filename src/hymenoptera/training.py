@@ -32,6 +32,8 @@ from hymenoptera.models.classifier import Classifier
 from hymenoptera.models.inference import predict
 from hymenoptera.models.module import ClassifierModule
 from hymenoptera.models.transfer import Transfer
+from hymenoptera.ranks import sharing
+from hymenoptera.ranks.team import LostProcess, Team
 from hymenoptera.results import announcements, records
 from hymenoptera.results.metrics import Judgement
 from hymenoptera.results.report import write_report
@@ -65,8 +67,9 @@ class Run:
         history: a row an epoch, filled while it trains.
         record: summary.json as far as it is known.
         resume: the checkpoint to go on from, if any.
-        watchers: the callbacks of the config, once they are built.
         resumed_step: after how many steps that was, if it was.
+        team: the processes of the run, of which this is one.
+        watchers: the callbacks of the config, once they are built.
     """
 
     config: dict[str, Any]
@@ -80,6 +83,7 @@ class Run:
     record: dict[str, Any]
     resume: Path | None
     resumed_step: int
+    team: Team
     watchers: list[Callback] = field(default_factory=list)
 
     def compute(self) -> Callable[[Tensor], Tensor]:
@@ -88,14 +92,23 @@ class Run:
         return torch.compile(network.forward) if self.config["compile"] else network.forward
 
 
-def train(config: dict[str, Any], folder: Path, overrides: list[str], began: float) -> int:
+def train(
+    config: dict[str, Any],
+    folder: Path,
+    overrides: list[str],
+    began: float,
+    team: Team | None = None,
+) -> int:
     """Train as a config says, judge the best checkpoint, leave a run folder.
+
+    Of several processes all train; the leader alone prepares, prints, judges and writes.
 
     Args:
         config: from `config.check`.
         folder: the run folder; it exists.
         overrides: of the command line, for the record.
         began: `time.monotonic()` when the command began.
+        team: the processes of the run; None for this one alone.
 
     Returns:
         The exit status: 0 for a completed run, 130 for an interrupted one.
@@ -106,7 +119,13 @@ def train(config: dict[str, Any], folder: Path, overrides: list[str], began: flo
     """
     quieten_libraries()
     resume = None if config["resume"] is None else _checkpoint_to_resume(config["resume"])
-    run = prepare(config, folder, overrides, resume)
+    team = team or Team()
+    run = prepare(config, folder, overrides, resume, team)
+    team.when_stuck = partial(_record_loss, run, began)
+    team.assemble()
+    if not team.is_leader:
+        _fit(run)
+        return 0
     message = config["message"]
     if message["begin"]:
         log.info("%s\n", message["begin"].strip())
@@ -123,11 +142,13 @@ def train(config: dict[str, Any], folder: Path, overrides: list[str], began: flo
     except RequestError:  # the Trainer or the optimizer refused, before the first step
         raise
     except Exception as error:
-        status, failure = "failed", error
+        status, failure = "failed", team.reason(error)
+    team.release()
+    run.data.rank, run.data.world_size = 0, 1  # the leader judges all pictures by itself
     fit_s = time.monotonic() - fit_began
     best = None
     try:
-        best = _judge(run)
+        best = None if isinstance(failure, LostProcess) else _judge(run)
     except Exception as error:
         status, failure = "failed", failure or error
     if failure is not None:
@@ -148,35 +169,60 @@ def train(config: dict[str, Any], folder: Path, overrides: list[str], began: flo
 
 
 def prepare(
-    config: dict[str, Any], folder: Path, overrides: list[str], resume: Path | None = None
+    config: dict[str, Any],
+    folder: Path,
+    overrides: list[str],
+    resume: Path | None = None,
+    team: Team | None = None,
 ) -> Run:
     """Introduce data and model to each other: class names one way, preprocessing the other.
+
+    Of several processes, the leader goes first: what it fetches, checks or computes, the others
+    find there.
 
     Raises:
         RequestError: device, pictures or weights cannot be had, or the checkpoint to resume from
             is another model's.
     """
     trainer = config["trainer"]
-    device = resolve_device(trainer["accelerator"], trainer["devices"], trainer["precision"])
+    team = team or Team()
+    told = {} if team.is_leader else team.hear()
+    device = resolve_device(
+        trainer["accelerator"],
+        trainer["devices"],
+        trainer["precision"],
+        processes=team.layout.local_size,
+    )
+    sharing.refuse_strategy(trainer, device)
     pl.seed_everything(config["seed"], workers=True, verbose=False)
-    data: PictureDataModule = build(config["data"])
+    data: PictureDataModule = build(sharing.divide_cores(config["data"], team))
+    if told:
+        data.known_faults = {Path(path): reason for path, reason in told["faults"].items()}
     data.setup()
+    sharing.refuse_to_divide(data, team)
     # a resumed run takes all its weights from the checkpoint
     backbone = build(config["model"] | ({} if resume is None else {"weights": "none"}))
     classifier = Classifier(backbone, data.index.classes)
     transfer: Transfer = build(config["transfer"])
     groups = transfer.parameter_groups(classifier)
     data.use(classifier.preprocessing, transfer.views)
-    data_facts = data.facts()
+    data_facts = told["record"]["data"] if told else data.facts()
+    if told and told["samples"] != sharing.samples_hash(data):
+        raise RequestError(f"{data.index.root} holds other pictures than where process 0 is.")
     step = 0
     if resume is not None:
         step = _go_on(resume, classifier, data, data_facts["manifest_hash"])
     cut = cache_features(classifier, transfer, data, device, data_facts["manifest_hash"])
-    record = {
+    data.rank, data.world_size = team.layout.rank, team.size
+    record = told.get("record") or {
         "status": "failed",  # until it is known better
         **records.provenance(overrides),
         "seed": config["seed"],
-        "device": {**device.to_dict(), "num_workers": data.num_workers},
+        "device": {
+            **device.to_dict(),
+            "num_workers": data.num_workers,
+            **sharing.facts(config, team),
+        },
         "data": data_facts,
         "model": {
             "name": classifier.backbone_name,
@@ -184,13 +230,16 @@ def prepare(
             "head_is_new": classifier.head_is_new,
             "input_px": classifier.preprocessing.crop_px,
             "parameter_count": sum(p.numel() for p in classifier.parameters()),
-            "trained": _trained(groups, config["optimizer"]["lr"]),
+            "trained": _trained(groups, sharing.scale_rate(config, team)["lr"]),
         },
         "features": None if cut is None else {"computed": cut.computed, "kept": cut.kept},
     }
-    history = History(folder)
+    if team.is_leader and team.size > 1:
+        faults = {str(path): reason for path, reason in data.skipped.items()}
+        team.tell({"record": record, "faults": faults, "samples": sharing.samples_hash(data)})
+    history = History(folder if team.is_leader else None)
     return Run(
-        config, folder, device, data, classifier, transfer, cut, history, record, resume, step
+        config, folder, device, data, classifier, transfer, cut, history, record, resume, step, team
     )
 
 
@@ -245,33 +294,35 @@ def _go_on(
 def _fit(run: Run) -> None:
     config = run.config
     scheduler = config["scheduler"]
-    trial = trial_of(run.folder)
+    leads = run.team.is_leader
+    trial = trial_of(run.folder) if run.team.size == 1 else None
     pruning = [] if trial is None else [Pruning(trial, run.history)]
     module = ClassifierModule(
         run.classifier,
         run.transfer,
-        make_optimizer=partial(build, config["optimizer"]),
+        make_optimizer=partial(build, sharing.scale_rate(config, run.team)),
         make_scheduler=partial(build, scheduler) if scheduler["_target_"] else None,
         seed=config["seed"],
         facts=checkpoints.describe(run.classifier, config, run.record),
         label_smoothing=config["loss"]["label_smoothing"],
         compute=run.compute(),
     )
+    late = any(group["first_epoch"] > 1 for group in run.record["model"]["trained"])
     run.watchers = list(build_named(config["callbacks"]).values())
+    if not leads:  # what watches a run watches it from the leader, what steers it is everywhere
+        run.watchers = [watcher for watcher in run.watchers if not sharing.only_watches(watcher)]
     callbacks: list[Callback] = [
         run.history,
-        Console(run.history),
-        Hparams(_hparams(run), run.history),
+        *([Console(run.history), Hparams(_hparams(run), run.history)] if leads else []),
         Interruption(),
         *pruning,
         *run.watchers,
     ]
     trainer: pl.Trainer = build(
-        {**config["trainer"], **run.device.trainer_options()},
+        sharing.trainer_node(config["trainer"], run.device, run.team, late=late),
         default_root_dir=str(run.folder),
         callbacks=callbacks,
-        logger=list(build_named(_loggers(run)).values()) or False,
-        plugins=[checkpoints.WholeCheckpointIO()],
+        logger=(list(build_named(_loggers(run)).values()) if leads else []) or False,
         num_sanity_val_steps=0,
         log_every_n_steps=1,  # an epoch may have eight steps
         enable_progress_bar=False,  # Console has its own
@@ -285,6 +336,13 @@ def _fit(run: Run) -> None:
     )
     if pruning and pruning[0].pruned_after:
         run.record["pruned_after"] = pruning[0].pruned_after
+
+
+def _record_loss(run: Run, began: float, reason: str) -> None:
+    """Write the record of a run that a lost process has brought to a stop."""
+    run.record["error"] = reason
+    total_s = time.monotonic() - began
+    _record(run, "failed", None, fit_s=total_s, total_s=total_s)
 
 
 def _loggers(run: Run) -> dict[str, Any]:

@@ -2,11 +2,19 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from hymenoptera.data.dataset import Draw, EpochSampler, FeatureDataset, PictureDataset
+from hymenoptera.data.dataset import (
+    Batches,
+    Draw,
+    EpochSampler,
+    FeatureDataset,
+    PictureDataset,
+    collate,
+)
 from hymenoptera.data.folders import Sample
 from hymenoptera.data.pictures import read_picture
 
@@ -72,3 +80,39 @@ def test_a_picture_is_read_upright_and_as_rgb(tmp_path: Path) -> None:
     picture = read_picture(path)
     assert picture.mode == "RGB"
     assert picture.size == (20, 30)
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3, 4])
+@pytest.mark.parametrize("count", [4, 23, 24])
+def test_processes_share_an_epoch_without_a_sample_twice(world_size: int, count: int) -> None:
+    def shares(train: bool) -> list[list[list[int]]]:
+        sampler = EpochSampler(count, seed=0, shuffle=train, epoch=3)
+        parts = [
+            Batches(sampler, 4, train=train, rank=rank, world_size=world_size)
+            for rank in range(world_size)
+        ]
+        found = [[[d.sample for d in batch] for batch in part] for part in parts]
+        assert [len(part) for part in parts] == [len(batches) for batches in found]
+        return found
+
+    order = [draw.sample for draw in EpochSampler(count, seed=0, shuffle=True, epoch=3)]
+    taken = count - count % world_size
+    steps = list(zip(*shares(train=True), strict=True))  # as many in each process
+    for position, step in enumerate(steps):
+        together = order[:taken][position * 4 * world_size :][: 4 * world_size]
+        # those that one process with as large a batch would take
+        assert sorted(sample for batch in step for sample in batch) == sorted(together)
+        assert len({len(batch) for batch in step}) == 1
+    assert sum(len(batch) for step in steps for batch in step) == taken
+
+    whole = [list(range(count))[start : start + 4] for start in range(0, count, 4)]
+    dealt = list(zip(*shares(train=False), strict=True))
+    assert [batch for row in dealt for batch in row if batch] == whole
+
+
+def test_a_batch_may_be_empty() -> None:
+    images, labels = collate([])
+    assert (len(images), len(labels)) == (0, 0)
+    images, labels = collate([(torch.ones(3, 2, 2), 1), (torch.zeros(3, 2, 2), 0)])
+    assert images.shape == (2, 3, 2, 2)
+    assert labels.tolist() == [1, 0]

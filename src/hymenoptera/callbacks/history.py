@@ -23,10 +23,10 @@ class History(pl.Callback):
         images_trained: how many since this process began, each as often as it was shown.
 
     Args:
-        folder: where metrics.csv is written.
+        folder: where metrics.csv is written; None to write nothing.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path | None) -> None:
         self.rows: list[dict[str, float]] = []
         self.images_trained = 0
         self._folder = folder
@@ -40,7 +40,7 @@ class History(pl.Callback):
         batch_idx: int,
     ) -> None:
         """Count the batch's images."""
-        self.images_trained += len(batch[1])
+        self.images_trained += len(batch[1]) * trainer.world_size  # as many in each process
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Add the epoch's row."""
@@ -50,9 +50,10 @@ class History(pl.Callback):
         assert isinstance(pl_module, ClassifierModule)
         row.update({f"lr/{name}": rate for name, rate in pl_module.rates().items()})
         self.rows.append(row)
-        header = list(row)
-        cells = [[repr(r[name]) for name in header] for r in self.rows]
-        write_csv(self._folder / "metrics.csv", [header, *cells])
+        if self._folder is not None:
+            header = list(row)
+            cells = [[repr(r[name]) for name in header] for r in self.rows]
+            write_csv(self._folder / "metrics.csv", [header, *cells])
         for part in ("train", "val"):
             if not math.isfinite(row[f"{part}/loss"]):
                 raise RunError(f"{part}/loss is {row[f'{part}/loss']} in epoch {row['epoch']}")

@@ -19,7 +19,8 @@ class Interruption(pl.Callback):
     """Turns the first SIGINT or SIGTERM into `InterruptedTraining` at the end of the batch.
 
     The second one ends the process at once, with status 130. (Left to itself, Lightning ends the
-    process at the first, and the record is never written.)
+    process at the first, and the record is never written.) Of several processes all stop at the
+    batch in which one was asked to.
     """
 
     def __init__(self) -> None:
@@ -40,7 +41,7 @@ class Interruption(pl.Callback):
         batch_idx: int,
     ) -> None:
         """Stop here, where it was asked for."""
-        self._stop_if_asked()
+        self._stop_if_asked(trainer)
 
     def on_validation_batch_end(
         self,
@@ -52,7 +53,7 @@ class Interruption(pl.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Stop here, where it was asked for."""
-        self._stop_if_asked()
+        self._stop_if_asked(trainer)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Give the signals back."""
@@ -66,6 +67,9 @@ class Interruption(pl.Callback):
         self._asked = True
         log.warning("Stopping at the end of this batch; once more leaves at once.")
 
-    def _stop_if_asked(self) -> None:
-        if self._asked:
+    def _stop_if_asked(self, trainer: pl.Trainer) -> None:
+        asked = self._asked
+        if trainer.world_size > 1:
+            asked = trainer.strategy.reduce_boolean_decision(asked, all=False)
+        if asked:
             raise InterruptedTraining

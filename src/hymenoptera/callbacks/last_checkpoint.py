@@ -30,6 +30,7 @@ class LastCheckpoint(ModelCheckpoint):
             or trainer.current_epoch + 1 == trainer.max_epochs
             or trainer.global_step == trainer.max_steps
         )
-        if is_last or time.monotonic() - self._saved_at >= self._every_s:
+        due = is_last or time.monotonic() - self._saved_at >= self._every_s
+        if trainer.strategy.broadcast(due):  # all processes save, or none: their clocks differ
             super().on_train_epoch_end(trainer, pl_module)
             self._saved_at = time.monotonic()

@@ -11,7 +11,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from hymenoptera.data.dataset import Draw, EpochSampler, FeatureDataset, PictureDataset
+from hymenoptera.data.dataset import (
+    Batches,
+    Draw,
+    EpochSampler,
+    FeatureDataset,
+    PictureDataset,
+    collate,
+)
 from hymenoptera.data.drawn import draw_data_set
 from hymenoptera.data.folders import Index, Sample, index_folder
 from hymenoptera.data.hymenoptera import fetch
@@ -28,7 +35,9 @@ class PictureDataModule(pl.LightningDataModule):
     `setup` makes the index, from which the class names flow to the model; `use` then tells how
     the model wants its pictures; the loaders work after both. `use_features` has them give what
     a network's lower part computed in place of pictures. A run that is resumed sets
-    `first_epoch`, from 0, so that it goes on with the order it would have had.
+    `first_epoch`, from 0, so that it goes on with the order it would have had. One of several
+    processes sets `rank` and `world_size` for its part of each epoch, and `known_faults` where
+    another one has looked for unreadable pictures.
 
     Args:
         batch_size: pictures a training step.
@@ -68,6 +77,8 @@ class PictureDataModule(pl.LightningDataModule):
         self.seed = seed
         self.skipped: dict[Path, str] = {}
         self.first_epoch = 0
+        self.rank, self.world_size = 0, 1
+        self.known_faults: dict[Path, str] | None = None
         self._on_error = on_error
         self._crop_scale = (crop_scale[0], crop_scale[1])
         self._flip_probability = flip_probability
@@ -105,7 +116,9 @@ class PictureDataModule(pl.LightningDataModule):
         if self._index is not None:
             return
         index = self.find()
-        faults = self.unreadable([s.path for s in index.train + index.val + index.test])
+        faults = self.known_faults
+        if faults is None:
+            faults = self.unreadable([s.path for s in index.train + index.val + index.test])
         if self._on_error == "fail":
             refuse_unreadable(faults)
         self.skipped = faults
@@ -225,7 +238,7 @@ class PictureDataModule(pl.LightningDataModule):
         if self._features:
             name = "augmented" if self._views else "plain"
             dataset = self._feature_dataset(name, self.index.train)
-        return self._loader(dataset, self.batch_size, shuffle=True, views=self._sampler_views)
+        return self._shared_loader(dataset, self.batch_size, train=True)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Validation batches, in the order of `index.val`."""
@@ -233,7 +246,7 @@ class PictureDataModule(pl.LightningDataModule):
         dataset = PictureDataset(self.index.val, self._known.transform())
         if self._features:
             dataset = self._feature_dataset("plain", self.index.val)
-        return self._loader(dataset, self.eval_batch_size, shuffle=False, views=1)
+        return self._shared_loader(dataset, self.eval_batch_size, train=False)
 
     def test_dataloader(self) -> DataLoader[Any]:
         """Test batches, in the order of `index.test`; neither training nor selection uses them."""
@@ -258,6 +271,23 @@ class PictureDataModule(pl.LightningDataModule):
         own = range(len(samples)) if name == "augmented" else [rows[s] for s in samples]
         labels = [sample.label for sample in samples]
         return FeatureDataset(self._features[name], list(own), labels)
+
+    def _shared_loader(
+        self, dataset: PictureDataset | FeatureDataset, batch_size: int, *, train: bool
+    ) -> DataLoader[Any]:
+        """This process's batches of each epoch."""
+        views = self._sampler_views if train else 1
+        sampler = EpochSampler(len(dataset), self.seed, train, views, self.first_epoch)
+        workers = 0 if isinstance(dataset, FeatureDataset) else self.num_workers
+        return DataLoader(
+            dataset,
+            batch_sampler=Batches(
+                sampler, batch_size, train=train, rank=self.rank, world_size=self.world_size
+            ),
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            collate_fn=collate,
+        )
 
     def _loader(
         self,
@@ -358,9 +388,14 @@ class DrawnDataModule(PictureDataModule):
 
 def cores() -> int:
     """How many processes read pictures where nobody says: one a core, 8 at the most."""
+    return min(8, all_cores())
+
+
+def all_cores() -> int:
+    """How many cores this process may use."""
     # where a process may not be tied to cores (macOS), it may use all of them
     affinity = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))
-    return min(8, len(affinity(0)))
+    return len(affinity(0))
 
 
 def _count(samples: list[Sample], classes: list[str]) -> dict[str, int]:

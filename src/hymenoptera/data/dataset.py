@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset, Sampler, default_collate
 
 from hymenoptera.data.folders import Sample
 from hymenoptera.data.pictures import read_picture
@@ -120,3 +120,61 @@ class EpochSampler(Sampler[Draw]):
 
     def _seeds(self, generator: torch.Generator) -> list[int]:
         return torch.randint(2**62, (self.count,), generator=generator).tolist()
+
+
+class Batches(Sampler[list[Draw]]):
+    """The batches of an epoch, or of each process its part of them.
+
+    Every process has the same number of batches, and no sample comes twice. To train, a step's
+    `batch_size * world_size` samples are dealt out in turn, so that all processes together take
+    the steps that one with the larger batch would; what cannot be dealt out evenly, fewer than
+    `world_size` samples at the end of an epoch's order, waits for an epoch that has it elsewhere.
+    To validate, whole batches are dealt out, so that each is the batch it is for a single
+    process; where they do not come out even, the last one is empty.
+
+    Args:
+        sampler: the epoch's order, the same in all processes.
+        batch_size: samples in a process's batch.
+        train: deal out samples; otherwise batches.
+        rank: of the process.
+        world_size: how many there are.
+    """
+
+    def __init__(
+        self,
+        sampler: EpochSampler,
+        batch_size: int,
+        *,
+        train: bool,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.sampler = sampler  # where the Trainer looks for set_epoch
+        self.batch_size = batch_size
+        self.train = train
+        self.rank = rank
+        self.world_size = world_size
+
+    def __len__(self) -> int:
+        if self.train:
+            return -(-(len(self.sampler) // self.world_size) // self.batch_size)
+        return -(-len(self.sampler) // (self.batch_size * self.world_size))
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        order = list(self.sampler)
+        step = self.batch_size * self.world_size
+        if self.train:
+            dealt = len(order) - len(order) % self.world_size
+            for start in range(0, dealt, step):
+                yield order[start : min(start + step, dealt)][self.rank :: self.world_size]
+            return
+        for start in range(self.rank * self.batch_size, len(self) * step, step):
+            yield order[start : start + self.batch_size]
+
+
+def collate(samples: list[tuple[Tensor, int]]) -> tuple[Tensor, Tensor]:
+    """A batch of samples; of none, two tensors of length 0."""
+    if not samples:
+        return torch.empty(0), torch.empty(0, dtype=torch.int64)
+    images, labels = default_collate(samples)
+    return images, labels

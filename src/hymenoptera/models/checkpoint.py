@@ -75,6 +75,26 @@ def close_epoch(checkpoint: dict[str, Any]) -> None:
         current.update(dict.fromkeys(current, 0))
 
 
+def move_schedules(checkpoint: dict[str, Any], steps_per_epoch: int) -> None:
+    """Put a checkpoint's schedules where its epoch is, counted in steps of another length.
+
+    A run that goes on with another number of processes, or another batch size, has other steps
+    per epoch. The schedules keep their place among the epochs; where steps are what they were,
+    nothing changes.
+
+    Args:
+        checkpoint: as it was read; changed in place.
+        steps_per_epoch: in the run that goes on.
+    """
+    position = (checkpoint["epoch"] + 1) * steps_per_epoch
+    for schedule in checkpoint.get("lr_schedulers", []):
+        if schedule["last_epoch"] == position:
+            continue
+        schedule["last_epoch"], schedule["_step_count"] = position, position + 1
+        for own in ("total_steps", "_schedule_phases", "step_size"):  # the new run has its own
+            schedule.pop(own, None)
+
+
 @dataclass(frozen=True)
 class LoadedCheckpoint:
     """A checkpoint, rebuilt.

@@ -1,5 +1,6 @@
 """The LightningModule: what a training step computes, what is logged, what a checkpoint holds."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -13,9 +14,11 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from hymenoptera.models import checkpoint as checkpoints
 from hymenoptera.models.classifier import Classifier
+from hymenoptera.models.exact import ExactMean
 from hymenoptera.models.transfer import Transfer
 
 Batch = tuple[Tensor, Tensor]
+LAST_EPOCH = 2**31  # all that is trained at some time is by then
 
 
 class ClassifierModule(pl.LightningModule):
@@ -23,7 +26,9 @@ class ClassifierModule(pl.LightningModule):
 
     Logs, with the epoch's value over all its pictures: `train/loss`, `train/accuracy`, `val/loss`,
     `val/accuracy` (micro: the share of pictures that are right); with each step's:
-    `train/loss_step` and `lr/GROUP`.
+    `train/loss_step` and `lr/GROUP`. On several processes the epoch's values are of the pictures of
+    all of them, `val/loss` and `val/accuracy` to the last bit those of a single one;
+    `train/loss_step` is of process 0.
 
     Args:
         classifier: what is trained.
@@ -51,15 +56,20 @@ class ClassifierModule(pl.LightningModule):
         super().__init__()
         self.classifier = classifier
         self._transfer = transfer
+        # before a strategy wraps the module, which may give the parameters other shapes, and asks
+        # for the gradients of all that are not frozen
+        self._groups = transfer.parameter_groups(classifier)
+        transfer.freeze(classifier, LAST_EPOCH)
+        classifier.train()  # in eval mode is what an epoch does not train, from its start on
         self._make_optimizer = make_optimizer
         self._make_scheduler = make_scheduler
         self._seed = seed
         self._facts = facts
         self._compute = compute or classifier.forward
         self._train_criterion = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
-        self._val_criterion = nn.CrossEntropyLoss()
+        self._val_criterion = nn.CrossEntropyLoss(reduction="none")
         count = len(classifier.classes)
-        self._train_loss, self._val_loss = MeanMetric(), MeanMetric()
+        self._train_loss, self._val_loss = MeanMetric(), ExactMean()
         self._train_accuracy = MulticlassAccuracy(num_classes=count, average="micro")
         self._val_accuracy = MulticlassAccuracy(num_classes=count, average="micro")
 
@@ -69,7 +79,8 @@ class ClassifierModule(pl.LightningModule):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Derive the step's random numbers from seed and step: a resumed run has the same."""
-        seed = self._seed * 1_000_003 + self.global_step
+        # each process has its own: dropout must not leave out the same units everywhere
+        seed = (self._seed * 1_000_003 + self.global_step) + self.global_rank * 2**40
         if self.device.type == "cpu":
             # torch.manual_seed would note the whole call stack each time, for a CUDA to come
             torch.default_generator.manual_seed(seed)
@@ -86,7 +97,11 @@ class ClassifierModule(pl.LightningModule):
         Returns:
             () float32, the mean cross-entropy.
         """
-        loss = self._measure(batch, self._train_loss, self._train_accuracy)
+        inputs, labels = batch
+        logits = self._compute(inputs)  # (B, C)
+        loss: Tensor = self._train_criterion(logits, labels)
+        self._train_loss.update(loss.detach(), weight=len(labels))
+        self._train_accuracy.update(logits.detach(), labels)
         scalars = {f"lr/{name}": rate for name, rate in self.rates().items()}
         # not through self.log, whose bookkeeping takes longer than a step on cached features
         for logger in self.loggers:
@@ -112,12 +127,16 @@ class ClassifierModule(pl.LightningModule):
         }
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Metrics of a batch; arguments as in `training_step`."""
-        self._measure(batch, self._val_loss, self._val_accuracy)
+        """Metrics of a batch, which may be empty; arguments as in `training_step`."""
+        inputs, labels = batch
+        if len(labels):
+            logits = self._compute(inputs)  # (B, C)
+            self._val_loss.update(self._val_criterion(logits, labels))
+            self._val_accuracy.update(logits, labels)
 
     def configure_optimizers(self) -> Any:
         """The optimizer over the transfer's groups, and the schedule, stepped every step."""
-        optimizer = self._make_optimizer(self._transfer.parameter_groups(self.classifier))
+        optimizer = self._make_optimizer(self._groups)
         for group in optimizer.param_groups:
             group["lr"] *= group["lr_scale"]
         if self._make_scheduler is None:
@@ -127,17 +146,14 @@ class ClassifierModule(pl.LightningModule):
         scheduler = self._make_scheduler(optimizer, total_steps, max(1, total_steps // epochs))
         return [optimizer], [{"scheduler": scheduler, "interval": "step"}]
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Put the schedule where the epoch is, should its steps be others than they were."""
+        self.trainer.fit_loop.setup_data()  # or the Trainer would not know its batches yet
+        batches = int(self.trainer.num_training_batches)
+        steps = math.ceil(batches / self.trainer.accumulate_grad_batches)
+        checkpoints.move_schedules(checkpoint, max(1, steps))
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the facts from which alone the classifier can be rebuilt, and close the epoch."""
         checkpoints.close_epoch(checkpoint)
         checkpoint[checkpoints.KEY] = self._facts
-
-    def _measure(self, batch: Batch, mean_loss: MeanMetric, accuracy: MulticlassAccuracy) -> Tensor:
-        inputs, labels = batch
-        logits = self._compute(inputs)  # (B, C)
-        loss: Tensor = (self._train_criterion if self.training else self._val_criterion)(
-            logits, labels
-        )
-        mean_loss.update(loss.detach(), weight=len(labels))
-        accuracy.update(logits.detach(), labels)
-        return loss

@@ -40,6 +40,7 @@ def beginning(record: dict[str, Any], folder: Path, going_on_after: int | None =
             *_trained(model["trained"]),
             *_features(record["features"]),
             f"device     {device['name']}{threads}, precision {device['precision']}; {readers}",
+            *_processes(device),
             f"run folder {_short(folder)}{resumed}",
         ]
     )
@@ -76,6 +77,19 @@ def _trained(groups: list[dict[str, Any]]) -> list[str]:
         for group, start in zip(groups, starts, strict=True)
     ]
     return [f"{'' if position else 'trained':<11}{line}" for position, line in enumerate(lines)]
+
+
+def _processes(device: dict[str, Any]) -> list[str]:
+    """How many there are, what a step has of all of them, and at which rate."""
+    count, nodes = device.get("processes", 1), device.get("num_nodes", 1)
+    if count == 1:
+        return []
+    where = f" on {nodes} machines" if nodes > 1 else ""
+    scaled = "" if device["lr_scale"] > 1 else "not "
+    return [
+        f"processes  {count}{where} ({device['strategy']}): {device['batch_size']} pictures a "
+        f"step, {device['batch_size'] // count} each; the rate is {scaled}multiplied by {count}"
+    ]
 
 
 def _features(features: dict[str, int] | None) -> list[str]:

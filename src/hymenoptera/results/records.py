@@ -40,8 +40,10 @@ def write_summary(folder: Path, summary: dict[str, Any]) -> None:
         seed: the run's.
         git: `commit` and `dirty`, or null outside a repository.
         versions: of Python and of each package that matters.
-        device: `accelerator`, `index`, `name`, `precision`, `cpu_threads`, `num_workers`, as
-            resolved.
+        device: `accelerator`, `index`, `indices`, `name`, `precision`, `cpu_threads`,
+            `num_workers`, as resolved; `processes` on `num_nodes` machines, their `strategy` (null
+            for one), `batch_size` of a step of all of them, and `lr_scale`, by which the
+            optimizer's rate was multiplied.
         data: `root`, `manifest_hash`, `classes`, counts by part and class, `ignored_files`,
             `skipped_pictures` with the reason of each; `apart`: `test_fraction`, `folds`, `fold`
             and `seed` of what is kept apart, and `test_manifest_hash`, of the test set that

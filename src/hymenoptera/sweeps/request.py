@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,14 +14,13 @@ from omegaconf import DictConfig
 
 from hymenoptera import config as configs
 from hymenoptera.errors import RequestError
+from hymenoptera.ranks.layout import launched, wants_several
 
 REPEATED = ("seed", "data.fold")
 """Keys whose values are repeats of a setting, not settings."""
 
 IRRELEVANT = ("sweep", "resume", "message", "logger", "data.num_workers")
 """Keys that change nothing about a job's result."""
-
-STARTS_AGAIN = ("ddp", "fsdp", "deepspeed")
 
 Compose = Callable[[list[str]], DictConfig]
 """From a job's overrides to its config, without Hydra's own node."""
@@ -130,13 +130,12 @@ def checked(composed: DictConfig) -> dict[str, Any]:
     config = configs.check(composed)
     if config["resume"] is not None:
         raise RequestError("resume goes on with one run: it cannot be swept with -m.")
-    strategy = config["trainer"].get("strategy", "auto")
-    name = strategy if isinstance(strategy, str) else str(strategy.get("_target_", ""))
-    if name.startswith(STARTS_AGAIN) and not name.endswith(("spawn", "fork", "notebook")):
+    place = launched(os.environ)
+    if wants_several(config["trainer"]) or (place is not None and place.world_size > 1):
         raise RequestError(
-            f"trainer.strategy={name} starts this command again for every device, -m with it: the "
-            f"whole sweep would run twice.\nTake {name}_spawn, or several jobs at a time on a "
-            f"device each: sweep=joblib."
+            "A run on several devices starts this command once a device, -m with it: each would "
+            "run the whole sweep.\nTake several jobs at a time on a device each (sweep=joblib), or "
+            "call train.py once a setting and leave out -m."
         )
     return config
 

@@ -1,0 +1,65 @@
+"""Where the processes of a run find each other."""
+
+import os
+import secrets
+import socket
+from collections.abc import Callable
+from datetime import timedelta
+
+import torch
+from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from torch.distributed import TCPStore  # type: ignore[attr-defined] # it is documented there
+
+from hymenoptera.errors import RunError
+from hymenoptera.ranks.layout import Layout, is_slurm
+from hymenoptera.ranks.team import ARRIVAL_S, Team
+
+
+def gather(layout: Layout, say: Callable[[str], None] | None = None) -> Team:
+    """Bring the processes of a run together; returns when all are there.
+
+    Args:
+        layout: this process's place.
+        say: prints a line for the user; None for what prints it on stderr.
+
+    Raises:
+        RunError: they do not find each other.
+    """
+    if layout.world_size == 1:
+        return Team()
+    environment: ClusterEnvironment = (
+        # requeueing is left to the job's script: this project goes on from last.ckpt
+        SLURMEnvironment(auto_requeue=False) if is_slurm(os.environ) else TorchElasticEnvironment()
+    )
+    team = Team(layout, environment)
+    team.say = say or team.say
+    host, port = environment.main_address, environment.main_port
+    token, door = secrets.token_hex(16), None
+    try:
+        if team.is_leader:
+            door = socket.create_server(("", 0), backlog=layout.world_size)
+        team.store = TCPStore(
+            host,
+            port,
+            is_master=team.is_leader and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True",
+            timeout=timedelta(seconds=ARRIVAL_S),
+            wait_for_workers=False,
+            multi_tenant=True,  # the computation's own store comes to the same port later
+        )
+        key = f"hymenoptera/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
+        if door is not None:
+            team.store.set(key, f"{door.getsockname()[1]} {token}")
+        else:
+            number, token = team.store.get(key).decode().split()
+    except (torch.distributed.DistError, RuntimeError) as error:
+        raise RunError(
+            f"Process {layout.rank} of {layout.world_size} found no meeting point at "
+            f"{host}:{port} within {ARRIVAL_S:.0f} s: {str(error).splitlines()[0]}"
+        ) from error
+    if door is not None:
+        team.admit(door, token)
+    else:
+        team.join(host, int(number), token)
+    return team
