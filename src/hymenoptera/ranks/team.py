@@ -65,6 +65,7 @@ class Team:
         self._ready = threading.Semaphore(0)
         self._failure: str | None = None
         self._failed = threading.Event()
+        self._noticed = threading.Event()  # the computation has stopped, and this thread knows
         self._released = threading.Event()  # from here on no process is missed
         self._status: int | None = None
         self._ended = threading.Event()
@@ -104,7 +105,7 @@ class Team:
 
     def reason(self, error: Exception) -> Exception:
         """What really happened, where an error may say no more than that a process is gone."""
-        self._released.set()
+        self._noticed.set()
         if self.size == 1 or isinstance(error, HymenopteraError) or not is_lost_peer(error):
             return error
         if self._failed.wait(timeout=5):
@@ -201,7 +202,7 @@ class Team:
                     threading.Timer(GRACE_S, self._end_if_stuck).start()
 
     def _end_if_stuck(self) -> None:
-        if self._released.is_set():
+        if self._noticed.is_set() or self._released.is_set():
             return
         try:
             self.when_stuck(str(self._failure))
