@@ -4,7 +4,6 @@ The rules of resuming are RFC 9110's: `Range` with `If-Range` is answered by 206
 version of the file and by 200, the whole file, for another.
 """
 
-import hashlib
 import http.client
 import logging
 import os
@@ -21,6 +20,7 @@ from urllib.parse import urlsplit
 from tqdm import tqdm
 
 from hymenoptera.atomic import alone
+from hymenoptera.digests import file_sha256
 from hymenoptera.errors import RequestError
 from hymenoptera.partial import Part, Whole
 
@@ -106,8 +106,7 @@ def _is_there(target: Path, sha256_prefix: str | None) -> bool:
 
 
 def _sha256_begins(path: Path, prefix: str) -> bool:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest().startswith(prefix.lower())
+    return file_sha256(path).startswith(prefix.lower())
 
 
 def _verify(part: Part, sha256_prefix: str | None) -> None:

@@ -1,6 +1,6 @@
 """Files of weights: state dicts in safetensors or in torch's own format, never code."""
 
-import hashlib
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
+from hymenoptera.digests import file_identity, file_sha256
 from hymenoptera.errors import RequestError
 
 
@@ -43,6 +44,11 @@ def read_state_dict(path: Path) -> tuple[dict[str, Tensor], str]:
     """
     if not path.is_file():
         raise RequestError(f"model.weights={path}: there is no such file.")
+    return _read_state_dict(path, file_identity(path))
+
+
+@lru_cache(maxsize=1)  # the jobs of a sweep begin with the same
+def _read_state_dict(path: Path, identity: tuple[int, ...]) -> tuple[dict[str, Tensor], str]:
     try:
         state = load_without_code(path)
     except ValueError as error:
@@ -61,6 +67,4 @@ def read_state_dict(path: Path) -> tuple[dict[str, Tensor], str]:
             f"model.weights={path} is not a state dict: it holds something other than tensors "
             f"by name.\nSave one with torch.save(model.state_dict(), FILE) or as .safetensors."
         )
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return state, f"{path.name} sha256:{digest[:16]}"
+    return state, f"{path.name} sha256:{file_sha256(path)[:16]}"
