@@ -1,6 +1,5 @@
 """What a checkpoint says of itself, and the classifier back from it alone."""
 
-import io
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 
-from hymenoptera.atomic import write_file
+from hymenoptera.atomic import new_file
 from hymenoptera.errors import RequestError
 from hymenoptera.models.backbone import build_backbone
 from hymenoptera.models.classifier import Classifier
@@ -130,8 +129,9 @@ def load_checkpoint(path: Path) -> LoadedCheckpoint:
     checkpoint = read_checkpoint(path)
     facts = checkpoint[KEY]
     preprocessing = Preprocessing.from_dict(facts["preprocessing"])
-    backbone = build_backbone(facts["backbone"], "none", preprocessing.crop_px)
-    classifier = Classifier(backbone, facts["classes"])
+    with torch.device("meta"):  # first weights would be thrown away
+        backbone = build_backbone(facts["backbone"], "none", preprocessing.crop_px)
+        classifier = Classifier(backbone, facts["classes"])
     classifier.weights_id = facts["weights_id"]
     classifier.preprocessing = preprocessing
     load_weights(classifier, checkpoint)
@@ -182,7 +182,7 @@ def load_weights(classifier: Classifier, checkpoint: dict[str, Any]) -> None:
     """Give a classifier the weights of a checkpoint that was read."""
     prefix = "classifier."
     classifier.load_state_dict(
-        {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items()}
+        {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items()}, assign=True
     )
 
 
@@ -193,7 +193,6 @@ class WholeCheckpointIO(TorchCheckpointIO):
         self, checkpoint: dict[str, Any], path: str | PathLike[str], storage_options: Any = None
     ) -> None:
         """Write a checkpoint, whole or not at all."""
-        content = io.BytesIO()
-        torch.save(checkpoint, content)
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        write_file(Path(path), content.getvalue())
+        with new_file(Path(path)) as file:
+            torch.save(checkpoint, file)
