@@ -26,16 +26,18 @@ class Cut:
 
     Attributes:
         trained_stages: how many stages belong to the upper part, beside the head.
+        upper_part: of the classifier that is trained.
         computed: how many rows of features had to be computed.
         kept: how many were in the cache.
     """
 
     trained_stages: int
+    upper_part: nn.Module
     computed: int
     kept: int
 
     def upper(self, classifier: Classifier) -> nn.Module:
-        """The part of a classifier that takes features: to logits (B, C)."""
+        """The part of another classifier that takes features: to logits (B, C)."""
         parts = cut(classifier, self.trained_stages)
         assert parts is not None
         return parts[1]
@@ -64,9 +66,11 @@ def cache_features(
     Raises:
         RequestError: the cache's folder cannot be written.
     """
+    if not transfer.cache or transfer.views is None:
+        return None
     trained = transfer.trained_stages(classifier)
     parts = cut(classifier, trained)
-    if not transfer.cache or transfer.views is None or parts is None:
+    if parts is None:
         return None
     options = device.trainer_options()
     common = {
@@ -100,4 +104,4 @@ def cache_features(
         augmented = features(data.augmented_loader(), facts)
     classifier.train()  # computing left it in eval mode
     data.use_features(plain, augmented)
-    return Cut(trained, computed=rows[True], kept=rows[False])
+    return Cut(trained, parts[1], computed=rows[True], kept=rows[False])

@@ -111,6 +111,8 @@ RULES: dict[str, Rule] = {
     "find_lr.max_lr": _number(0, above=True),
     "find_lr.steps": _integer(20),
     "loss.label_smoothing": lambda v: _FRACTION(v) if v != 1 else "below 1",
+    "loss.mixup": _number(0),
+    "loss.cutmix": _number(0),
     "seed": _integer(0),
     "resume": _optional(_text),
     "report": _one_of(True, False),
@@ -328,6 +330,12 @@ def _check_transfer(config: dict[str, Any]) -> None:
             f"transfer.unfreeze_epochs={_shown(epochs)}: epoch {last} is past the last one, "
             f"trainer.max_epochs={max_epochs}."
         )
+    for key in ("mixup", "cutmix"):
+        if config["loss"][key] and transfer["cache"] and transfer["views"] is not None:
+            raise RequestError(
+                f"loss.{key}={config['loss'][key]}: pictures are mixed, and transfer.cache=true "
+                f"trains on features in their place. Take transfer.cache=false."
+            )
     if transfer["views"] and not data["flip_probability"] and data["crop_scale"] == [1.0, 1.0]:
         raise RequestError(
             f"transfer.views={transfer['views']}: without augmentation (data.crop_scale=[1,1], "

@@ -3,7 +3,6 @@
 import io
 import logging
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,12 @@ from hymenoptera.atomic import write_file
 from hymenoptera.callbacks.console import StepBar, quieten_libraries
 from hymenoptera.callbacks.interruption import InterruptedTraining, Interruption
 from hymenoptera.callbacks.rate_range import RateRange
-from hymenoptera.config import build, build_named
+from hymenoptera.config import build_named
 from hymenoptera.errors import RunError
-from hymenoptera.models.module import ClassifierModule
 from hymenoptera.results import announcements, records
 from hymenoptera.results.learning_rates import RULES, draw_curve
 from hymenoptera.results.tables import format_duration
-from hymenoptera.training import Run, prepare
+from hymenoptera.training import QUIET, Run, prepare
 
 log = logging.getLogger(__name__)
 
@@ -82,16 +80,6 @@ def find_learning_rate(
 
 def _raise_rate(run: Run, search: RateRange, loggers: list[Any]) -> None:
     config = run.config
-    module = ClassifierModule(
-        run.classifier,
-        run.transfer.at_once(),
-        make_optimizer=partial(build, config["optimizer"]),
-        make_scheduler=None,
-        seed=config["seed"],
-        facts={},
-        label_smoothing=config["loss"]["label_smoothing"],
-        compute=run.compute(),
-    )
     steps = config["find_lr"]["steps"]
     trainer = pl.Trainer(
         **run.device.trainer_options(),
@@ -102,12 +90,10 @@ def _raise_rate(run: Run, search: RateRange, loggers: list[Any]) -> None:
         gradient_clip_val=config["trainer"]["gradient_clip_val"],
         callbacks=[search, StepBar("raising the rate", steps), Interruption()],
         logger=loggers or False,
-        log_every_n_steps=1,
         enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
+        **QUIET,
     )
-    trainer.fit(module, datamodule=run.data)
+    trainer.fit(run.module(run.transfer.at_once(), scheduled=False), datamodule=run.data)
 
 
 def _keep_curve(

@@ -49,6 +49,12 @@ SETTINGS = (  # in TensorBoard's HPARAMS, whether they were overridden or not
     "trainer.max_epochs",
 )
 
+QUIET: dict[str, Any] = {  # of a Trainer that leaves the console to this project
+    "log_every_n_steps": 1,  # an epoch may have eight steps
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+}
+
 
 @dataclass
 class Run:
@@ -84,8 +90,28 @@ class Run:
 
     def compute(self) -> Callable[[Tensor], Tensor]:
         """From a batch's first tensor to logits (B, C); compiled, where the config says so."""
-        network = self.classifier if self.cut is None else self.cut.upper(self.classifier)
+        network = self.classifier if self.cut is None else self.cut.upper_part
         return torch.compile(network.forward) if self.config["compile"] else network.forward
+
+    def module(self, transfer: Transfer, *, scheduled: bool = True) -> ClassifierModule:
+        """What the Trainer fits.
+
+        Args:
+            transfer: what is trained, the run's own or one that follows from it.
+            scheduled: whether the learning rate follows the config's schedule.
+        """
+        config, scheduler = self.config, self.config["scheduler"]
+        has_schedule = scheduled and scheduler["_target_"]
+        return ClassifierModule(
+            self.classifier,
+            transfer,
+            make_optimizer=partial(build, config["optimizer"]),
+            make_scheduler=partial(build, scheduler) if has_schedule else None,
+            seed=config["seed"],
+            facts=checkpoints.describe(self.classifier, config, self.record),
+            **config["loss"],
+            compute=self.compute(),
+        )
 
 
 def train(config: dict[str, Any], folder: Path, overrides: list[str], began: float) -> int:
@@ -244,19 +270,8 @@ def _go_on(
 
 def _fit(run: Run) -> None:
     config = run.config
-    scheduler = config["scheduler"]
     trial = trial_of(run.folder)
     pruning = [] if trial is None else [Pruning(trial, run.history)]
-    module = ClassifierModule(
-        run.classifier,
-        run.transfer,
-        make_optimizer=partial(build, config["optimizer"]),
-        make_scheduler=partial(build, scheduler) if scheduler["_target_"] else None,
-        seed=config["seed"],
-        facts=checkpoints.describe(run.classifier, config, run.record),
-        label_smoothing=config["loss"]["label_smoothing"],
-        compute=run.compute(),
-    )
     run.watchers = list(build_named(config["callbacks"]).values())
     callbacks: list[Callback] = [
         run.history,
@@ -273,12 +288,10 @@ def _fit(run: Run) -> None:
         logger=list(build_named(_loggers(run)).values()) or False,
         plugins=[checkpoints.WholeCheckpointIO()],
         num_sanity_val_steps=0,
-        log_every_n_steps=1,  # an epoch may have eight steps
-        enable_progress_bar=False,  # Console has its own
-        enable_model_summary=False,
+        **QUIET,
     )
     trainer.fit(
-        module,
+        run.module(run.transfer),
         datamodule=run.data,
         ckpt_path=None if run.resume is None else str(run.resume),
         weights_only=True,

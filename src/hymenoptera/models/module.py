@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
+from torchvision.transforms import v2
 
 from hymenoptera.models import checkpoint as checkpoints
 from hymenoptera.models.classifier import Classifier
@@ -33,6 +34,10 @@ class ClassifierModule(pl.LightningModule):
         seed: from which each step's random numbers (dropout, ...) are derived.
         facts: what the checkpoint says of itself, from `checkpoint.describe`.
         label_smoothing: share of each label that is spread over all classes, in training alone.
+        mixup: alpha of the Beta distribution from which two pictures' shares are drawn that are
+            blended, in training alone (Zhang et al., "mixup", 2018); 0 for none.
+        cutmix: the same for a rectangle of another picture (Yun et al., "CutMix", 2019). With
+            both, each batch is one or the other.
         compute: from a batch's first tensor to logits (B, C); the classifier itself by default,
             its upper part where the batches hold what the lower part gives.
     """
@@ -46,11 +51,14 @@ class ClassifierModule(pl.LightningModule):
         seed: int,
         facts: dict[str, Any],
         label_smoothing: float = 0.0,
+        mixup: float = 0.0,
+        cutmix: float = 0.0,
         compute: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__()
         self.classifier = classifier
         self._transfer = transfer
+        self._parts = transfer.parts(classifier)
         self._make_optimizer = make_optimizer
         self._make_scheduler = make_scheduler
         self._seed = seed
@@ -59,13 +67,20 @@ class ClassifierModule(pl.LightningModule):
         self._train_criterion = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
         self._val_criterion = nn.CrossEntropyLoss()
         count = len(classifier.classes)
+        mixes = [
+            make(alpha=alpha, num_classes=count)
+            for make, alpha in ((v2.MixUp, mixup), (v2.CutMix, cutmix))
+            if alpha
+        ]
+        self._mix = v2.RandomChoice(mixes) if mixes else None
         self._train_loss, self._val_loss = MeanMetric(), MeanMetric()
         self._train_accuracy = MulticlassAccuracy(num_classes=count, average="micro")
         self._val_accuracy = MulticlassAccuracy(num_classes=count, average="micro")
 
     def on_train_epoch_start(self) -> None:
         """Freeze what this epoch does not train."""
-        self._transfer.freeze(self.classifier, self.current_epoch + 1)
+        for part in self._parts:
+            part.begin_epoch(self.current_epoch + 1)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Derive the step's random numbers from seed and step: a resumed run has the same."""
@@ -86,7 +101,8 @@ class ClassifierModule(pl.LightningModule):
         Returns:
             () float32, the mean cross-entropy.
         """
-        loss = self._measure(batch, self._train_loss, self._train_accuracy)
+        mixed = batch if self._mix is None else self._mix(*batch)
+        loss = self._measure(mixed, self._train_loss, self._train_accuracy)
         scalars = {f"lr/{name}": rate for name, rate in self.rates().items()}
         # not through self.log, whose bookkeeping takes longer than a step on cached features
         for logger in self.loggers:
@@ -139,5 +155,6 @@ class ClassifierModule(pl.LightningModule):
             logits, labels
         )
         mean_loss.update(loss.detach(), weight=len(labels))
-        accuracy.update(logits.detach(), labels)
+        # a mixed picture counts as what most of it is
+        accuracy.update(logits.detach(), labels if labels.ndim == 1 else labels.argmax(dim=1))
         return loss
