@@ -31,7 +31,7 @@ train: $(INSTALLED) ## the article: a pretrained ResNet-18 on ants and bees
 	$(BIN)/python train.py $(ARGS)
 
 test: $(INSTALLED) ## all tests; those on the real data where HYMENOPTERA_TEST_ARCHIVE names the archive
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 lint: $(INSTALLED) ## ruff, format and types, without changing anything
 	$(BIN)/ruff check .
