@@ -38,8 +38,9 @@ def as_dict(sweep: Sweep) -> dict[str, Any]:
 
     Schema, version 1:
         schema_version, name, command, swept, shared, states (how many jobs are in each).
-        settings: `values` by key, `mean`, `deviation`, `interval`, `count`, `verdict`, `p`, and
-            the numbers of its `jobs`. Accuracies are on the scale 0 to 1.
+        settings: `values` by key, `mean`, `deviation`, `interval`, `count`, `verdict`, `p`,
+            `says` (the table's words) and the numbers of its `jobs`. Accuracies are on the scale
+            0 to 1.
         jobs: `number`, `state`, `reason`, `overrides`, `val_accuracy`, `correct`, `count`,
             `interval`, `epoch`, `total_s`, `pruned_after`, and its `curve`, a row an epoch.
         best: `setting` (its place among the settings), `job`, `optimism`, `test` (the winner's

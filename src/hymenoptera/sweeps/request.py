@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 
 from hymenoptera import config as configs
 from hymenoptera.errors import RequestError
+from hymenoptera.launch import without_hydra
 from hymenoptera.results.sweeps import REPEATED
 
 IRRELEVANT = ("sweep", "resume", "message", "logger", "report", "data.num_workers")
@@ -131,8 +132,6 @@ def checked(composed: DictConfig) -> dict[str, Any]:
     Raises:
         RequestError: as of `config.check`, or it cannot run in a sweep.
     """
-    from hymenoptera.launch import without_hydra
-
     config = configs.check(without_hydra(composed))
     if config["resume"] is not None:
         raise RequestError("resume goes on with one run: it cannot be swept with -m.")

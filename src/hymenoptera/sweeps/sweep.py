@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from hymenoptera.config import check_values
 from hymenoptera.errors import HymenopteraError, RequestError
+from hymenoptera.launch import INTERRUPTED
 from hymenoptera.results.jobs import Job, Manifest, lock_of
 from hymenoptera.results.records import read_summary
 from hymenoptera.sweeps.engines import Engine, InProcess, Task
@@ -25,8 +26,6 @@ from hymenoptera.sweeps.request import read_request
 from hymenoptera.sweeps.search import Search
 
 log = logging.getLogger(__name__)
-
-INTERRUPTED = 130
 
 
 def run_sweep(
@@ -84,6 +83,11 @@ def _engine(
         from hymenoptera.sweeps.cluster import Cluster
 
         most = None if processes in ("auto", None) else int(processes)
+        if most is None and node["search"] == "optuna":
+            raise RequestError(
+                "A search learns from trials that have ended: say how many are sent at a time, "
+                "sweep.processes=4 for example."
+            )
         return Cluster(task, dict(node["cluster"]), most, jobs)
     from hymenoptera.sweeps.processes import Processes, pick_processes
 
