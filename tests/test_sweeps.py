@@ -164,7 +164,8 @@ def test_a_job_of_a_cluster_outlives_the_sweep_and_is_not_sent_again(
 ) -> None:
     """With submitit's local executor."""
     pytest.importorskip("submitit")
-    command = [*SWEEP, *tiny, "sweep=slurm", "sweep.cluster.executor=local", "seed=1"]
+    command = [*SWEEP, *tiny, "sweep=slurm", "sweep.cluster.executor=local", "sweep.processes=1"]
+    command.append("seed=1")
     process = start_train(*command)
     wait_for(process, (tmp_path / "runs" / "s" / "submitit" / "jobs.json").exists)
     os.kill(process.pid, signal.SIGKILL)

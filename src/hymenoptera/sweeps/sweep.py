@@ -103,11 +103,12 @@ def _run(engine: Engine, plan: Grid | Search, manifest: Manifest) -> bool:
     # SIGINT too: a shell has its background processes ignore it
     before = {n: signal.signal(n, interrupt) for n in (signal.SIGINT, signal.SIGTERM)}
     count = manifest.count("done")
+    taken = engine.running()  # by a cluster, since an earlier call
     try:
         while True:
             while engine.is_free() and (job := plan.next_job()) is not None:
-                if any(job is other for other in engine.running()):
-                    continue  # a cluster has it since an earlier call
+                if any(job is other for other in taken):
+                    continue
                 make_ready(manifest, job)
                 engine.start(job)
                 if isinstance(engine, InProcess):
