@@ -19,7 +19,7 @@ Rule = Callable[[Any], str | None]
 """From a value to what it must be, where it is not; None where it is well."""
 
 ALLOWED_TARGETS = ("hymenoptera.", "torch.optim.", "pytorch_lightning.")
-OPEN_NODES = ("optimizer", "scheduler", "trainer", "callbacks", "logger")
+OPEN_NODES = ("optimizer", "scheduler", "trainer", "callbacks", "logger", "sweep.cluster")
 """Nodes that are handed to a class as they are: +trainer.OPTION=VALUE is the user's business."""
 
 
@@ -121,6 +121,9 @@ RULES: dict[str, Rule] = {
     "sweep.processes": _integer(1, "auto", None),
     "sweep.trials": _optional(_integer(1)),
     "sweep.pruning": _one_of(True, False),
+    "sweep.cluster": _one_of(None),
+    "sweep.cluster.executor": _one_of("slurm", "local"),
+    "sweep.cluster.timeout_min": _integer(1),
     "message.begin": _optional(_text),
     "message.end": _optional(_text),
     "data._target_": _TARGET,
@@ -227,7 +230,7 @@ def check_values(config: Mapping[str, Any]) -> None:
     for key, value in flatten(config).items():
         rule = RULES.get(key, _enabled if key.endswith(".enabled") else None)
         if rule is None:
-            if key.split(".")[0] not in OPEN_NODES:
+            if not f"{key}.".startswith(tuple(f"{node}." for node in OPEN_NODES)):
                 raise RequestError(f"{key}: there is no such key. {nearest(key, RULES)}")
             continue
         wanted = rule(value)

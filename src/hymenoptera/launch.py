@@ -201,8 +201,6 @@ def _translate(error: Exception) -> HymenopteraError:
         return error
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, option = error.missing_cfg_file.rpartition("/")
-        if option.startswith("submitit"):
-            return RequestError("sweep=slurm needs its launcher: pip install -e '.[slurm]'")
         hint = nearest(option, error.options or ())
         return RequestError(f"{group}={option}: there is no such option of {group}. {hint}")
     cause = error.__cause__

@@ -35,6 +35,7 @@ def compare_runs(first: Path, second: Path) -> str:
             f"{first}: {100 * one.mean():.1f} %, {second}: {100 * other.mean():.1f} % of the "
             f"{len(common)} pictures that both judged",
             f"right in the first alone: {only[0]}; right in the second alone: {only[1]}",
-            f"the two runs {verdict} on these pictures (McNemar's exact test, p = {p:.3g})",
+            f"the two runs {verdict} on these pictures (McNemar's exact test, p = {p:.3g}); "
+            f"what other seeds would give, it does not say",
         ]
     )
