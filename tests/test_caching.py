@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from conftest import Ended, write_pictures
-from hymenoptera.config import BACKBONES
+from hymenoptera.rules import BACKBONES
 
 Run = Callable[..., Ended]
 

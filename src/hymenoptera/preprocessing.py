@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 
@@ -95,3 +96,13 @@ class Preprocessing:
             v2.ToDtype(torch.float32, scale=True),
             v2.Normalize(list(self.mean), list(self.std)),
         ]
+
+
+def as_pictures(images: Tensor) -> list[Image.Image]:
+    """Images as PIL pictures.
+
+    Args:
+        images: (N, 3, H, W) float32 on the scale 0 to 1.
+    """
+    pixels = (images * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()  # (N, H, W, 3)
+    return [Image.fromarray(picture) for picture in pixels]

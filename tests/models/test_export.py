@@ -85,7 +85,7 @@ def test_a_missing_extra_is_one_line(
 ) -> None:
     checkpoint = load_checkpoint(finished_run / "checkpoints" / "best.ckpt")
     monkeypatch.setattr(export, "find_spec", lambda name: None)
-    with pytest.raises(export.RequestError, match=r"pip install 'hymenoptera\[export\]'"):
+    with pytest.raises(export.RequestError, match=r"pip install -e '\.\[export\]'"):
         export.export(checkpoint, "onnx", finished_run / "x", torch.randn(2, 3, 32, 32))
 
 

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from hymenoptera.config import BACKBONES
 from hymenoptera.models.backbone import Backbone, build_backbone
 from hymenoptera.models.classifier import Classifier
 from hymenoptera.models.grad_cam import GradCam, target_layer
 from hymenoptera.preprocessing import Preprocessing
+from hymenoptera.rules import BACKBONES
 
 
 class TwoChannels(nn.Module):

@@ -10,11 +10,11 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
-from hymenoptera.callbacks.pictures import as_pictures
 from hymenoptera.data.folders import Sample
 from hymenoptera.data.pictures import read_picture
 from hymenoptera.models.checkpoint import LoadedCheckpoint
 from hymenoptera.models.grad_cam import GradCam
+from hymenoptera.preprocessing import as_pictures
 from hymenoptera.results.figures import (
     as_pixels,
     confusion_figure,

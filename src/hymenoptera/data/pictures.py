@@ -1,20 +1,52 @@
-"""Reading pictures: a file, checked as it is read, as upright RGB."""
+"""Pictures: finding their files, and reading one, checked as it is read, as upright RGB."""
 
+import logging
+import sys
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from glob import has_magic, iglob
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
 from hymenoptera.errors import RequestError, RunError
 
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # what it says, it raises as well
+
 UNREADABLE = (
     OSError,
-    UnidentifiedImageError,
     SyntaxError,
     ValueError,
+    RuntimeError,  # of the AVIF, BLP and DDS readers
     Image.DecompressionBombError,
 )
+
+
+def find_pictures(names: Iterable[str]) -> Iterator[str]:
+    """The files that names on the command line stand for.
+
+    Args:
+        names: a file stands for itself, also one that is not there; a folder for the files below
+            it whose suffix is of a format that Pillow reads; a pattern for the files that match;
+            "-" for the lines on stdin.
+    """
+    suffixes = {
+        suffix for suffix, name in Image.registered_extensions().items() if name in Image.OPEN
+    }
+    for name in names:
+        path = Path(name).expanduser()
+        if name == "-":
+            yield from (line.rstrip("\r\n") for line in sys.stdin if line.strip())
+        elif path.is_dir():
+            below = sorted(path.rglob("*"))
+            yield from (str(p) for p in below if p.suffix.lower() in suffixes and p.is_file())
+        elif has_magic(name) and not path.exists():
+            found = sorted(iglob(str(path), recursive=True))  # noqa: PTH207 # from any folder
+            yield from (file for file in found if Path(file).is_file())
+        else:
+            yield str(path)
 
 
 def read_picture(path: Path) -> Image.Image:
@@ -35,7 +67,10 @@ def read_picture(path: Path) -> Image.Image:
 
 def upright_rgb(picture: Image.Image) -> Image.Image:
     """A picture as RGB, turned the way its EXIF orientation says; one of UNREADABLE is raised."""
-    return ImageOps.exif_transpose(picture).convert("RGB")
+    upright = ImageOps.exif_transpose(picture)
+    if upright.mode.startswith("I;16"):  # Pillow would take all above 255 for white
+        upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
+    return upright.convert("RGB")
 
 
 def unreadable_pictures(paths: list[Path]) -> dict[Path, str]:
@@ -59,7 +94,10 @@ def unreadable_pictures(paths: list[Path]) -> dict[Path, str]:
 
 def why_unreadable(error: Exception, path: Path) -> str:
     """Why a file cannot be read as a picture, in one line."""
-    return str(error).replace(str(path), "the file").replace("\n", " ")
+    if isinstance(error, UnidentifiedImageError):
+        return "it is of no format that Pillow reads"
+    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return reason.replace(str(path), "the file").replace("\n", " ")
 
 
 def refuse_unreadable(
