@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytorch_lightning as pl
 from PIL import Image
-from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
 
+from hymenoptera.callbacks.boards import tensorboards
 from hymenoptera.data.datamodule import PictureDataModule
 from hymenoptera.models.module import ClassifierModule
 from hymenoptera.results.pictures import picture_grid
@@ -46,8 +46,5 @@ class AugmentedPictures(pl.Callback):
         path = Path(trainer.default_root_dir) / "pictures" / "augmented.png"
         path.parent.mkdir(exist_ok=True)
         grid.save(path)
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_image(
-                    "pictures/augmented", np.asarray(grid), dataformats="HWC"
-                )
+        for logger in tensorboards(trainer):
+            logger.experiment.add_image("pictures/augmented", np.asarray(grid), dataformats="HWC")
