@@ -166,6 +166,8 @@ RULES: dict[str, Rule] = {
     "callbacks.last_checkpoint.every_s": _number(0),
     "callbacks.early_stopping.patience": _integer(0),
     "callbacks.augmented_pictures.count": _integer(1),
+    "callbacks.embeddings.most": _integer(1),
+    "callbacks.embeddings.side_px": _integer(8),
     "callbacks.grad_cam.wrong": _integer(0),
     "callbacks.grad_cam.right": _integer(0),
 }

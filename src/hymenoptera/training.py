@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,18 +19,17 @@ from torch.utils.tensorboard import SummaryWriter
 from hymenoptera.caching import Cut, cache_features
 from hymenoptera.callbacks.console import Console, quieten_libraries
 from hymenoptera.callbacks.history import History
-from hymenoptera.callbacks.hparams import Hparams
 from hymenoptera.callbacks.interruption import InterruptedTraining, Interruption
 from hymenoptera.callbacks.judgement import Judged, tell
 from hymenoptera.callbacks.pruning import Pruning
-from hymenoptera.config import build, build_named, flatten
+from hymenoptera.config import build, build_named
 from hymenoptera.data.datamodule import PictureDataModule
 from hymenoptera.data.manifest import write_manifest
 from hymenoptera.device import Device, resolve_device
 from hymenoptera.errors import RequestError, RunError
 from hymenoptera.models import checkpoint as checkpoints
 from hymenoptera.models.classifier import Classifier
-from hymenoptera.models.inference import predict
+from hymenoptera.models.inference import inputs_of, predict
 from hymenoptera.models.module import ClassifierModule
 from hymenoptera.models.transfer import Transfer
 from hymenoptera.results import announcements, records
@@ -38,16 +38,6 @@ from hymenoptera.results.report import write_report
 from hymenoptera.study import trial_of
 
 log = logging.getLogger(__name__)
-
-SETTINGS = (  # in TensorBoard's HPARAMS, whether they were overridden or not
-    "seed",
-    "data.batch_size",
-    "model.name",
-    "model.weights",
-    "optimizer._target_",
-    "optimizer.lr",
-    "trainer.max_epochs",
-)
 
 QUIET: dict[str, Any] = {  # of a Trainer that leaves the console to this project
     "log_every_n_steps": 1,  # an epoch may have eight steps
@@ -276,7 +266,6 @@ def _fit(run: Run) -> None:
     callbacks: list[Callback] = [
         run.history,
         Console(run.history),
-        Hparams(_hparams(run), run.history),
         Interruption(),
         *pruning,
         *run.watchers,
@@ -311,17 +300,6 @@ def _loggers(run: Run) -> dict[str, Any]:
     }
 
 
-def _hparams(run: Run) -> dict[str, Any]:
-    """The settings that matter always, and all that the command line overrode."""
-    leaves = flatten(run.config)
-    overridden = [override.lstrip("+~").split("=")[0] for override in run.record["overrides"]]
-    return {
-        key: value
-        for key, value in leaves.items()
-        if key in SETTINGS or any(key == o or key.startswith(f"{o}.") for o in overridden)
-    }
-
-
 def _record(
     run: Run, status: str, best: dict[str, Any] | None, fit_s: float, total_s: float
 ) -> None:
@@ -353,14 +331,22 @@ def _judge(run: Run) -> dict[str, Any] | None:
     checkpoint = checkpoints.load_checkpoint(path)
     # what stayed frozen is what it was when the features were computed
     network = run.cut.upper(checkpoint.classifier) if run.cut else checkpoint.classifier
-    labels, probabilities = predict(
-        network, run.data.val_dataloader(), **run.device.trainer_options()
-    )
+    head = checkpoint.classifier.head
+    with inputs_of(head) as features:
+        labels, probabilities = predict(
+            network, run.data.val_dataloader(), **run.device.trainer_options()
+        )
+    checkpoint.classifier.to(head.weight)  # where only the upper part has been moved
     index = run.data.index
     names = [sample.path.relative_to(index.root).as_posix() for sample in index.val]
     records.write_predictions(run.folder, names, labels, probabilities, index.classes)
     judgement = Judgement(index.classes, np.array(labels), np.array(probabilities), names)
-    _draw(run, checkpoint, judgement)
+    with _board(run) as writer:
+        vectors = torch.cat(features).numpy()
+        tell(
+            run.watchers,
+            Judged(run.folder, checkpoint, judgement, index.val, vectors, writer),
+        )
     return {
         "epoch": checkpoint.epoch,
         "checkpoint": "checkpoints/best.ckpt",
@@ -368,10 +354,16 @@ def _judge(run: Run) -> dict[str, Any] | None:
     }
 
 
-def _draw(run: Run, checkpoint: checkpoints.LoadedCheckpoint, judgement: Judgement) -> None:
-    """Have the callbacks that wait for it draw how the best checkpoint judges."""
-    writes = any("TensorBoardLogger" in node["_target_"] for node in _loggers(run).values() if node)
-    writer = SummaryWriter(str(run.folder)) if writes else None
-    tell(run.watchers, Judged(run.folder, checkpoint, judgement, run.data.index.val, writer))
-    if writer is not None:
-        writer.close()
+@contextmanager
+def _board(run: Run) -> Iterator[SummaryWriter | None]:
+    """TensorBoard's events again, after the Trainer has closed them; None where there are none."""
+    nodes = _loggers(run).values()
+    if not any(
+        "TensorBoardLogger" in node["_target_"]
+        for node in nodes
+        if node and node.get("enabled", True)
+    ):
+        yield None
+        return
+    with SummaryWriter(str(run.folder)) as writer:
+        yield writer

@@ -1,6 +1,7 @@
 """Pictures of how the best checkpoint judges: drawn once, after the last epoch."""
 
 import logging
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from numpy.typing import NDArray
 from torch.utils.tensorboard import SummaryWriter
 
 from hymenoptera.data.folders import Sample
@@ -37,6 +39,7 @@ class Judged:
         checkpoint: the best one.
         judgement: of the validation pictures.
         samples: the validation pictures, in the judgement's order.
+        features: (N, D) float32, what the head was given of each.
         writer: to TensorBoard, where the run writes there.
     """
 
@@ -44,6 +47,7 @@ class Judged:
     checkpoint: LoadedCheckpoint
     judgement: Judgement
     samples: list[Sample]
+    features: NDArray[np.float32]
     writer: SummaryWriter | None
 
 
@@ -70,7 +74,7 @@ class JudgementFigures(AfterJudging):
             ("precision_recall", precision_recall_figure(found)),
         ):
             judged.writer.add_image(f"best/{name}", as_pixels(figure), epoch, dataformats="HWC")
-        error = expected_calibration_error(found.labels, found.probabilities)
+        error = expected_calibration_error(found)
         judged.writer.add_scalar("best/expected_calibration_error", error, epoch)
         for label, name in enumerate(found.classes):
             judged.writer.add_pr_curve(
@@ -121,6 +125,21 @@ class GradCamPictures(AfterJudging):
                 judged.writer.add_image(
                     f"best/{name}", np.asarray(grid), judged.checkpoint.epoch, dataformats="HWC"
                 )
+
+
+class ModelGraph(AfterJudging):
+    """What the network computes, layer by layer."""
+
+    def on_judged(self, judged: Judged) -> None:
+        """Trace the best checkpoint's classifier over a blank picture."""
+        if judged.writer is None:
+            return
+        classifier = judged.checkpoint.classifier
+        side_px = judged.checkpoint.preprocessing.crop_px
+        blank = classifier.head.weight.new_zeros(1, 3, side_px, side_px)
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")  # of the tracer, on branches that never change
+            judged.writer.add_graph(classifier, blank)
 
 
 def tell(callbacks: Iterable[pl.Callback], judged: Judged) -> None:

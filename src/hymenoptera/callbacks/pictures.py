@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytorch_lightning as pl
-from pytorch_lightning.loggers import TensorBoardLogger
 
+from hymenoptera.callbacks.boards import tensorboards
 from hymenoptera.data.datamodule import PictureDataModule
 from hymenoptera.models.module import ClassifierModule
 from hymenoptera.preprocessing import as_pictures
@@ -35,8 +35,5 @@ class AugmentedPictures(pl.Callback):
         path = Path(trainer.default_root_dir) / "pictures" / "augmented.png"
         path.parent.mkdir(exist_ok=True)
         grid.save(path)
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_image(
-                    "pictures/augmented", np.asarray(grid), dataformats="HWC"
-                )
+        for logger in tensorboards(trainer):
+            logger.experiment.add_image("pictures/augmented", np.asarray(grid), dataformats="HWC")

@@ -32,7 +32,7 @@ def describe(
     Returns:
         `schema_version`; `backbone`, torchvision's name; `weights_id`; `classes` by label;
         `preprocessing`; `config`; `manifest_hash` of the training data; and of the record, as
-        `records.write_summary` describes them, `command`, `data` and `device`.
+        `records.write_summary` describes them, `command`, `overrides`, `data` and `device`.
     """
     return {
         "schema_version": SCHEMA_VERSION,
@@ -42,7 +42,7 @@ def describe(
         "preprocessing": classifier.preprocessing.to_dict(),
         "config": config,
         "manifest_hash": record["data"]["manifest_hash"],
-        **{key: record[key] for key in ("command", "data", "device")},
+        **{key: record[key] for key in ("command", "overrides", "data", "device")},
     }
 
 

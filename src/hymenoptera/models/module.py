@@ -26,6 +26,9 @@ class ClassifierModule(pl.LightningModule):
     `val/accuracy` (micro: the share of pictures that are right); with each step's:
     `train/loss_step` and `lr/GROUP`.
 
+    Attributes:
+        classifier: as given, and likewise `facts`.
+
     Args:
         classifier: what is trained.
         transfer: which of its parameters are, in which groups.
@@ -62,7 +65,7 @@ class ClassifierModule(pl.LightningModule):
         self._make_optimizer = make_optimizer
         self._make_scheduler = make_scheduler
         self._seed = seed
-        self._facts = facts
+        self.facts = facts
         self._compute = compute or classifier.forward
         self._train_criterion = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
         self._val_criterion = nn.CrossEntropyLoss()
@@ -146,7 +149,7 @@ class ClassifierModule(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the facts from which alone the classifier can be rebuilt, and close the epoch."""
         checkpoints.close_epoch(checkpoint)
-        checkpoint[checkpoints.KEY] = self._facts
+        checkpoint[checkpoints.KEY] = self.facts
 
     def _measure(self, batch: Batch, mean_loss: MeanMetric, accuracy: MulticlassAccuracy) -> Tensor:
         inputs, labels = batch
