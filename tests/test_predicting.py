@@ -33,7 +33,7 @@ def test_progress_goes_to_stderr_alone(
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     assert predict_paths(predictor, paths, form="csv", top_k=9)
-    assert "12/12" in terminal.getvalue()
+    assert "/12 [" in terminal.getvalue()
     head, *rows = csv.reader(io.StringIO(capsys.readouterr().out))
     assert head == ["path", *(f"{w}_{n}" for n in "123" for w in ("class", "probability")), "error"]
     assert [row[0] for row in rows] == paths
