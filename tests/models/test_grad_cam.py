@@ -7,7 +7,7 @@ from torch import nn
 from hymenoptera.config import BACKBONES
 from hymenoptera.models.backbone import Backbone, build_backbone
 from hymenoptera.models.classifier import Classifier
-from hymenoptera.models.grad_cam import GradCam, target_layer
+from hymenoptera.models.grad_cam import GradCam, _as_maps, target_layer
 from hymenoptera.preprocessing import Preprocessing
 
 
@@ -96,3 +96,25 @@ def test_every_backbone_that_is_offered(name: str) -> None:
     assert any(heat.amax(dim=(1, 2)).eq(1).any() for heat in heats)
     assert all(parameter.grad is None for parameter in classifier.parameters())
     assert torch.is_grad_enabled()
+    assert hottest_place(classifier, cam) == ("above", "right")
+
+
+def hottest_place(classifier: Classifier, cam: GradCam) -> tuple[str, str]:
+    """Where the maps that are weighted change most, for a change in a picture's upper right."""
+    size_px = classifier.preprocessing.crop_px
+    images = torch.zeros(2, 3, size_px, size_px)
+    images[1, :, :32, -32:] = torch.rand(3, 32, 32) * 4
+    kept: list[torch.Tensor] = []
+    hook = classifier.get_submodule(cam.layer_name).register_forward_hook(
+        lambda module, inputs, output: kept.append(_as_maps(output))
+    )
+    with torch.no_grad():
+        classifier(images)
+    hook.remove()
+    change = (kept[0][1] - kept[0][0]).abs().sum(dim=0)  # (h, w)
+    row, column = divmod(int(change.argmax()), change.shape[1])
+    third = change.shape[0] / 3
+    return (
+        "above" if row < third else "below",
+        "right" if column >= change.shape[1] - third else "left",
+    )
