@@ -71,7 +71,7 @@ def traced(overrides: list[str]) -> tuple[float, dict[str, float]]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trace.json"
         done = subprocess.run(
-            [sys.executable, __file__, *overrides, f"hydra.run.dir={folder}/run"],
+            [sys.executable, __file__, f"hydra.run.dir={folder}/run", *overrides],
             env={**os.environ, TRACE: str(path)},
             capture_output=True,
             text=True,

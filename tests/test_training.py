@@ -205,7 +205,10 @@ def test_a_sweep_goes_on_after_a_job_that_fails(
 def test_tensorboard_has_curves_pictures_and_hparams(
     tmp_path: Path, run_train: Run, tiny: list[str]
 ) -> None:
-    assert run_train(*tiny, "optimizer.lr=2e-4").status == 0
+    watching = "callbacks.augmented_pictures.count=15"
+    assert (
+        run_train(*tiny, "optimizer.lr=2e-4", "optimizer.weight_decay=1e-3", watching).status == 0
+    )
     run = only_run(tmp_path)
     events = EventAccumulator(str(run)).Reload()
     tags = events.Tags()
@@ -230,6 +233,7 @@ def test_tensorboard_has_curves_pictures_and_hparams(
     assert Image.open(run / "pictures" / "augmented.png").size[0] > 4 * 160
     hparams = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
     assert b"optimizer.lr" in hparams
+    assert b"optimizer.weight_decay" in hparams and b"augmented_pictures" not in hparams
     declared = events.summary_metadata["_hparams_/experiment"].plugin_data.content
     assert b"best/val_accuracy" in declared
     assert b"best/val_loss" in declared

@@ -59,6 +59,10 @@ def test_a_run_that_died_has_a_report_of_what_there_is(tmp_path: Path, finished_
     page = write_report(run).read_text()
     assert "unfinished" in page
     assert page.count("<svg") == 2  # its curves
+    assert "Training pictures are augmented" in page
+    config = run / ".hydra" / "config.yaml"
+    config.write_text(config.read_text().replace("views: null", "views: 0"))
+    assert "Training pictures are augmented" not in write_report(run).read_text()
     (run / "metrics.csv").unlink()
     assert "before its first epoch" in write_report(run).read_text()
     (run / "summary.json").write_text('{"status": "failed", "error": "<b>no</b> & never"}')

@@ -11,6 +11,7 @@ from hymenoptera.callbacks.history import History
 from hymenoptera.config import flatten
 from hymenoptera.models.module import ClassifierModule
 
+WATCHING = ("callbacks.", "logger.", "message.", "report")  # no settings of the training
 METRICS = ("val/accuracy", "val/loss")  # as they are in the best epoch
 
 
@@ -19,7 +20,7 @@ class Hparams(pl.Callback):
 
     Args:
         settings: dotted keys of the config that are shown always; what the command line overrode
-            is shown beside them.
+            is shown beside them, less what merely watches.
     """
 
     def __init__(self, settings: list[str]) -> None:
@@ -52,7 +53,8 @@ class Hparams(pl.Callback):
 
 
 def _chosen(facts: dict[str, Any], keys: list[str]) -> dict[str, bool | int | float | str]:
-    overridden = [override.lstrip("+~").split("=")[0] for override in facts["overrides"]]
+    given = (override.lstrip("+~").split("=")[0] for override in facts["overrides"])
+    overridden = [key for key in given if not key.startswith(WATCHING)]
     return {
         key: value if isinstance(value, bool | int | float | str) else str(value)
         for key, value in flatten(facts["config"]).items()

@@ -99,29 +99,29 @@ class GradCamPictures(AfterJudging):
 
     def on_judged(self, judged: Judged) -> None:
         """Draw and save them."""
-        found = judged.judgement
+        found, preprocessing = judged.judgement, judged.checkpoint.preprocessing
         good = np.flatnonzero(found.predicted == found.labels)
         places = np.linspace(0, len(good) - 1, min(self.right, len(good))).astype(int)
-        some = [int(good[place]) for place in places]
-        for name, chosen in (("worst_mistakes", found.worst(self.wrong)), ("right", some)):
-            if not chosen:
-                continue
-            preprocessing = judged.checkpoint.preprocessing
-            prepare = preprocessing.transform()
-            images = torch.stack([prepare(read_picture(judged.samples[i].path)) for i in chosen])
-            heats = GradCam(judged.checkpoint.classifier)(images)
-            pairs = [
-                side_by_side(picture, overlay(picture, heat.numpy()))
-                for picture, heat in zip(
-                    as_pictures(preprocessing.denormalise(images)), heats, strict=True
-                )
-            ]
-            for position, pair in zip(chosen, pairs, strict=True):
-                path = heat_file(judged.folder, found.paths[position])
-                path.parent.mkdir(parents=True, exist_ok=True)
-                pair.save(path, quality=85)
-            if judged.writer is not None:
-                grid = picture_grid(pairs, [_title(found, position) for position in chosen])
+        groups = {"worst_mistakes": found.worst(self.wrong), "right": good[places].tolist()}
+        chosen = [position for group in groups.values() for position in group]
+        if not chosen:
+            return
+        prepare = preprocessing.transform()
+        images = torch.stack([prepare(read_picture(judged.samples[i].path)) for i in chosen])
+        heats = GradCam(judged.checkpoint.classifier)(images)
+        pairs = {
+            position: side_by_side(picture, overlay(picture, heat.numpy()))
+            for position, picture, heat in zip(
+                chosen, as_pictures(preprocessing.denormalise(images)), heats, strict=True
+            )
+        }
+        for position, pair in pairs.items():
+            path = heat_file(judged.folder, found.paths[position])
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pair.save(path, quality=85)
+        for name, group in groups.items():
+            if judged.writer is not None and group:
+                grid = picture_grid([pairs[i] for i in group], [_title(found, i) for i in group])
                 judged.writer.add_image(
                     f"best/{name}", np.asarray(grid), judged.checkpoint.epoch, dataformats="HWC"
                 )

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from hymenoptera.data.pictures import UNREADABLE
 
-GAP_PX, LINE_PX = 8, 18
+GAP_PX = 8
 MOST_KEPT = 4000  # thumbnails: the runs of a sweep have the same pictures
 
 
@@ -34,11 +34,12 @@ def picture_grid(
     width_px = round(side_px * pictures[0].width / pictures[0].height)
     columns = math.ceil(math.sqrt(len(titles) * side_px / width_px))
     rows = math.ceil(len(titles) / columns)
-    title_px = LINE_PX * (titles[0].count("\n") + 1) + 4
+    text_px = max(14, width_px // 14)  # read in a grid that is shown at half its size
+    title_px = (text_px + 4) * (titles[0].count("\n") + 1) + 4
     cell = (width_px + GAP_PX, side_px + title_px + GAP_PX)
     grid = Image.new("RGB", (columns * cell[0] + GAP_PX, rows * cell[1] + GAP_PX), "white")
     draw = ImageDraw.Draw(grid)
-    font = ImageFont.load_default(size=14)
+    font = ImageFont.load_default(size=text_px)
     for position, (picture, title) in enumerate(zip(pictures, titles, strict=True)):
         left = GAP_PX + position % columns * cell[0]
         top = GAP_PX + position // columns * cell[1]

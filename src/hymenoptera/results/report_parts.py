@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from omegaconf import OmegaConf
+
 from hymenoptera.results.figures import as_svg, curves_figure
 from hymenoptera.results.page import card, escape, figure, listing, row, section
 from hymenoptera.results.run_files import RunFiles, command_line
@@ -58,12 +60,13 @@ def curves(run: RunFiles) -> str:
     """Loss and accuracy by epoch."""
     if not run.epochs:
         return "<h2>Curves</h2>\n<p>The run ended before its first epoch did.</p>"
+    augmented = " Training pictures are augmented." * _augments(run.config)
     loss = curves_figure(run.epochs, "loss", "cross-entropy")
     accuracy = curves_figure(run.epochs, "accuracy", "accuracy")
     return section(
         "Curves",
         row(
-            figure(as_svg(loss, "loss by epoch"), "Loss. Training pictures are augmented."),
+            figure(as_svg(loss, "loss by epoch"), f"Loss.{augmented}"),
             figure(as_svg(accuracy, "accuracy by epoch"), "Share of the pictures that is right."),
         ),
     )
@@ -143,3 +146,8 @@ def facts(run: RunFiles) -> str:
         row(*cards, wide=True),
         config,
     )
+
+
+def _augments(config: str) -> bool:
+    """Whether a config has the training pictures augmented; a frozen backbone may see them once."""
+    return bool(OmegaConf.select(OmegaConf.create(config), "transfer.views", default=0) != 0)
