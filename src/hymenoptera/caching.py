@@ -72,28 +72,13 @@ def cache_features(
     parts = cut(classifier, trained)
     if parts is None:
         return None
-    options = device.trainer_options()
-    common = {
-        "weights": weights_hash(parts[0]),
-        "backbone": classifier.backbone_name,
-        "trained_stages": trained,
-        "preprocessing": classifier.preprocessing.to_dict(),
-        "manifest": manifest_hash,
-        "accelerator": device.accelerator,
-        "precision": device.precision,
-        "versions": {package: version(package) for package in PACKAGES},
-    }
+    common = _facts(classifier, trained, parts[0], device, manifest_hash)
+    folder = Path(transfer.cache_folder).expanduser()
     rows = {True: 0, False: 0}
 
     def features(loader: DataLoader[Any], facts: dict[str, Any]) -> Tensor:
-        def compute() -> Iterator[Tensor]:
-            for batch, _ in outputs(parts[0], loader, "features", **options):
-                yield batch
-
-        count = len(loader.sampler)  # type: ignore[arg-type] # each of ours knows its length
-        folder = Path(transfer.cache_folder).expanduser()
-        found, computed = cached(folder, common | facts, count, compute)
-        rows[computed] += count
+        found, computed = _kept(parts[0], loader, device, common | facts, folder)
+        rows[computed] += len(found)
         return found
 
     plain = features(data.plain_loader(), {})
@@ -105,3 +90,60 @@ def cache_features(
     classifier.train()  # computing left it in eval mode
     data.use_features(plain, augmented)
     return Cut(trained, parts[1], computed=rows[True], kept=rows[False])
+
+
+def embed_training(
+    classifier: Classifier, data: PictureDataModule, device: Device, folder: Path
+) -> Tensor:
+    """What a classifier's backbone gives for the training pictures, from the cache if it is there.
+
+    It is the file that a run leaves which trains the head alone.
+
+    Args:
+        classifier: the whole of it, in eval mode.
+        data: set up, and told about preprocessing.
+        device: that computes what is not there yet.
+        folder: of the cache.
+
+    Returns:
+        (N, D) float32 on the CPU, in the order of `data.index.train`.
+
+    Raises:
+        RequestError: the cache's folder cannot be written.
+    """
+    facts = _facts(classifier, 0, classifier.backbone, device, data.facts()["manifest_hash"])
+    found, _ = _kept(classifier.backbone, data.plain_loader(), device, facts, folder)
+    return found[data.plain_rows(data.index.train)]
+
+
+def _facts(
+    classifier: Classifier, trained: int, lower: nn.Module, device: Device, manifest_hash: str
+) -> dict[str, Any]:
+    """All that determines what the lower part gives for pictures without augmentation."""
+    return {
+        "weights": weights_hash(lower),
+        "backbone": classifier.backbone_name,
+        "trained_stages": trained,
+        "preprocessing": classifier.preprocessing.to_dict(),
+        "manifest": manifest_hash,
+        "accelerator": device.accelerator,
+        "precision": device.precision,
+        "versions": {package: version(package) for package in PACKAGES},
+    }
+
+
+def _kept(
+    network: nn.Module,
+    loader: DataLoader[Any],
+    device: Device,
+    facts: dict[str, Any],
+    folder: Path,
+) -> tuple[Tensor, bool]:
+    """What a network gives for a loader's pictures, and whether it had to be computed."""
+
+    def compute() -> Iterator[Tensor]:
+        for batch, _ in outputs(network, loader, "features", **device.trainer_options()):
+            yield batch
+
+    count = len(loader.sampler)  # type: ignore[arg-type] # each of ours knows its length
+    return cached(folder, facts, count, compute)

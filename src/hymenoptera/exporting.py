@@ -32,13 +32,17 @@ def export_checkpoint(
         `pictures`, and `snippet`, ten lines that use the file without this project.
 
     Raises:
-        RequestError: no such checkpoint, or there are no pictures, or packages are missing.
+        RequestError: no such checkpoint, there are no pictures, packages are missing, or the
+            output's name has another suffix.
         RunError: the file computes something else; it is not kept.
     """
     check_packages(form)
+    suffix = FORMATS[form].suffix
+    file = output or path.with_suffix(suffix)
+    if file.suffix != suffix:  # by which torch, for one, tells what it is given
+        raise RequestError(f"--output {file}: the name of a file in that format ends in {suffix}.")
     checkpoint = load_checkpoint(path)
     images = real_images(checkpoint, folder)
-    file = output or path.with_suffix(FORMATS[form].suffix)
     difference = export(checkpoint, form, file, images)
     return {
         "file": str(file),

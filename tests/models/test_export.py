@@ -92,8 +92,11 @@ def test_a_missing_extra_is_one_line(
 def test_no_pictures_to_compare_on(
     tmp_path: Path, hymenoptera: Callable[..., Ended], finished_run: Path
 ) -> None:
-    command = ("export", str(finished_run), "--format", "safetensors", "--output", "x")
-    ended = hymenoptera(*command, "--compare-on", str(tmp_path))
+    command = ("export", str(finished_run), "--format", "safetensors", "--output")
+    ended = hymenoptera(*command, "x.safetensors", "--compare-on", str(tmp_path))
     assert ended.status == 2
     assert "--compare-on FOLDER" in ended.err
-    assert not (tmp_path / "x").exists()
+    ended = hymenoptera(*command, "x.onnx")
+    assert ended.status == 2
+    assert "ends in .safetensors" in ended.err
+    assert {path.name for path in tmp_path.iterdir()} == {"out.txt", "err.txt"}

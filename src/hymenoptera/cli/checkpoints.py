@@ -1,4 +1,4 @@
-"""Commands on a checkpoint: predict, evaluate, export."""
+"""Commands on a checkpoint: predict, evaluate, export, serve."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -146,3 +146,44 @@ def export(
         f"It is used so: python THIS.py PICTURE"
     )
     answer(made["snippet"])
+
+
+@app.command(
+    short_help="Open a page to try a checkpoint.",
+    epilog=examples(
+        "hymenoptera serve runs/TIME",
+        "hymenoptera serve best.ckpt --port 8080 --max-mb 5",
+        "hymenoptera serve runs/TIME --host 0.0.0.0",
+    ),
+)
+def serve(
+    checkpoint: Checkpoint,
+    host: Annotated[
+        str, typer.Option(help="The address to listen on; 0.0.0.0 lets the whole network in.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int | None,
+        typer.Option(min=1, max=65535, help="By default the first that is free, from 7860."),
+    ] = None,
+    max_mb: Annotated[float, typer.Option(min=0.1, help="Of a file that is dropped.")] = 20,
+    max_megapixels: Annotated[float, typer.Option(min=0.1, help="Of a picture.")] = 50,
+    device: Device = "auto",
+) -> None:
+    """Open a page to try a checkpoint: drop a picture, see what the network makes of it.
+
+    It shows the classes, where the answer comes from (Grad-CAM), and the training pictures that
+    the network finds nearest. What is dropped goes to this machine alone, and is not kept.
+    """
+    path = checkpoint_at(checkpoint)
+    from hymenoptera.serving import Server, build_page
+
+    server = Server(host, port, int(max_mb * 1e6), int(max_megapixels * 1e6))
+    from hymenoptera.looking import Looker
+    from hymenoptera.models.checkpoint import facts_inside
+    from hymenoptera.results.show import describe
+
+    look = Looker(path, device)
+    if look.missing:
+        remark(f"There will be no nearest training pictures. {look.missing}")
+    remark(f"{server.address}    Ctrl-C ends it")
+    server.serve(look, build_page(describe(path, facts_inside), server.largest_bytes))

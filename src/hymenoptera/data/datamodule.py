@@ -145,6 +145,11 @@ class PictureDataModule(pl.LightningDataModule):
         dataset = PictureDataset(self._all_samples(), self._known.transform())
         return self._loader(dataset, self.eval_batch_size, shuffle=False, views=1)
 
+    def plain_rows(self, samples: list[Sample]) -> list[int]:
+        """Where samples stand among the pictures of `plain_loader`."""
+        rows = {sample: row for row, sample in enumerate(self._all_samples())}
+        return [rows[sample] for sample in samples]
+
     def augmented_loader(self) -> DataLoader[Any]:
         """All views of all training pictures: the first view of each, the second of each, ..."""
         dataset = self.train_pictures()
@@ -254,10 +259,9 @@ class PictureDataModule(pl.LightningDataModule):
         return sorted(self.index.train + self.index.val, key=lambda sample: sample.path)
 
     def _feature_dataset(self, name: str, samples: list[Sample]) -> FeatureDataset:
-        rows = {sample: row for row, sample in enumerate(self._all_samples())}
-        own = range(len(samples)) if name == "augmented" else [rows[s] for s in samples]
+        rows = list(range(len(samples))) if name == "augmented" else self.plain_rows(samples)
         labels = [sample.label for sample in samples]
-        return FeatureDataset(self._features[name], list(own), labels)
+        return FeatureDataset(self._features[name], rows, labels)
 
     def _loader(
         self,

@@ -135,6 +135,7 @@ def _write_onnx(classifier: Classifier, images: Tensor, facts: str, path: Path) 
 def _load_onnx(path: Path) -> Logits:
     import onnxruntime
 
+    onnxruntime.disable_telemetry_events()
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     return lambda images: torch.from_numpy(
         np.asarray(session.run(None, {"images": images.numpy()})[0])
