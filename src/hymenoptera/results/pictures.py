@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageFont
 
-from hymenoptera.data.pictures import UNREADABLE
+from hymenoptera.data.pictures import UNREADABLE, open_picture, upright_rgb
 
 GAP_PX, LINE_PX = 8, 18
 
@@ -74,9 +74,9 @@ def side_by_side(left: Image.Image, right: Image.Image) -> Image.Image:
 def thumbnail(path: Path, side_px: int) -> Image.Image | None:
     """A picture of at most so many pixels a side; None where it cannot be read any more."""
     try:
-        with Image.open(path) as picture:
+        with open_picture(path) as picture:
             picture.draft("RGB", (side_px * 2, side_px * 2))  # JPEG: decodes a small version
-            small = ImageOps.exif_transpose(picture).convert("RGB")
+            small = upright_rgb(picture)
             small.thumbnail((side_px, side_px))
             return small
     except UNREADABLE:
