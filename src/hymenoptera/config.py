@@ -14,11 +14,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from hymenoptera.errors import HymenopteraError, RequestError, nearest
+from hymenoptera.targets import check_targets
 
 Rule = Callable[[Any], str | None]
 """From a value to what it must be, where it is not; None where it is well."""
 
-ALLOWED_TARGETS = ("hymenoptera.", "torch.optim.", "pytorch_lightning.")
 OPEN_NODES = ("optimizer", "scheduler", "trainer", "callbacks", "logger")
 """Nodes that are handed to a class as they are: +trainer.OPTION=VALUE is the user's business."""
 
@@ -113,6 +113,7 @@ RULES: dict[str, Rule] = {
     "loss.label_smoothing": lambda v: _FRACTION(v) if v != 1 else "below 1",
     "seed": _integer(0),
     "resume": _optional(_text),
+    "out_of_memory": _one_of("fail", "halve"),
     "report": _one_of(True, False),
     "sweep.name": _name,
     "sweep.search": _one_of("grid", "optuna"),
@@ -175,6 +176,16 @@ RULES: dict[str, Rule] = {
     "callbacks.grad_cam.wrong": _integer(0),
     "callbacks.grad_cam.right": _integer(0),
 }
+NEEDED = (  # what the code reads, and an override may have removed or replaced
+    *("seed", "resume", "report", "compile", "find_lr", "out_of_memory", "sweep"),
+    *("loss.label_smoothing", "message.begin", "message.end", "logger"),
+    *("data._target_", "data.folds", "data.fold", "data.batch_size", "data.eval_batch_size"),
+    *("model._target_", "model.name", "model.weights"),
+    *("transfer._target_", "transfer.unfreeze_epochs", "transfer.views", "transfer.cache"),
+    *("optimizer._target_", "optimizer.lr", "scheduler._target_"),
+    *("trainer._target_", "trainer.max_epochs", "trainer.accelerator", "trainer.devices"),
+    *("trainer.precision", "callbacks.best_checkpoint", "callbacks.last_checkpoint"),
+)
 
 
 def check(cfg: DictConfig) -> dict[str, Any]:
@@ -197,7 +208,30 @@ def check(cfg: DictConfig) -> dict[str, Any]:
         raise RequestError(f"{key}: {what}. Set it with {key}=VALUE.") from error
     assert isinstance(plain, dict)
     config = {str(key): value for key, value in plain.items()}
+    check_targets(config)
     check_values(config)
+    try:
+        _check_together(config)
+    except (LookupError, TypeError, AttributeError) as error:
+        raise RequestError(
+            f"The config is not whole: {error}. Leave out the override that removes or replaces "
+            f"a part of it."
+        ) from error
+    return config
+
+
+def _check_together(config: dict[str, Any]) -> None:
+    """Refuse what is missing, and what keys make impossible together."""
+    for key in NEEDED:
+        node: Any = config
+        for name in key.split("."):
+            if not isinstance(node, Mapping) or name not in node:
+                raise RequestError(f"{key} is missing: it is needed. Give it a value.")
+            node = node[name]
+    for group in ("callbacks", "logger"):
+        for name, node in config[group].items():
+            if node and "_target_" not in node:
+                raise RequestError(f"{group}.{name}._target_ is missing: it says what to build.")
     for name in ("best_checkpoint", "last_checkpoint"):
         node = config["callbacks"].get(name)
         if not node or not node.get("enabled", True):
@@ -210,7 +244,6 @@ def check(cfg: DictConfig) -> dict[str, Any]:
         raise RequestError(
             "trainer.precision=16-mixed needs a GPU: on a CPU take 32-true or bf16-mixed."
         )
-    return config
 
 
 def check_values(config: Mapping[str, Any]) -> None:
@@ -242,15 +275,13 @@ def build(node: Mapping[str, Any], *arguments: Any, **more: Any) -> Any:
         more: go beside them, as they are.
 
     Raises:
-        RequestError: the target lies outside `ALLOWED_TARGETS`, or refuses its arguments.
+        RequestError: a target, of the node or of one inside it, lies outside `ALLOWED_TARGETS`,
+            or refuses its arguments.
     """
     from hydra.utils import instantiate
 
+    check_targets(node)  # of all nodes in it: instantiate builds those too
     target = str(node["_target_"])
-    if not target.startswith(ALLOWED_TARGETS):
-        raise RequestError(
-            f"_target_={target}: only what {', '.join(ALLOWED_TARGETS)} offer may be built."
-        )
     try:
         # partial: what is given here must not pass through OmegaConf, which copies
         return instantiate(node, _partial_=True, _convert_="all")(*arguments, **more)
