@@ -12,7 +12,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 
 from hymenoptera.atomic import write_file
 from hymenoptera.callbacks.console import StepBar, quieten_libraries
-from hymenoptera.callbacks.interruption import InterruptedTraining, Interruption
+from hymenoptera.callbacks.interruption import InterruptedTraining, Interruption, interruptible
 from hymenoptera.callbacks.rate_range import RateRange
 from hymenoptera.config import build, build_named
 from hymenoptera.errors import RunError
@@ -93,6 +93,7 @@ def _raise_rate(run: Run, search: RateRange, loggers: list[Any]) -> None:
         compute=run.compute(),
     )
     steps = config["find_lr"]["steps"]
+    interruption = Interruption()
     trainer = pl.Trainer(
         **run.device.trainer_options(),
         default_root_dir=str(run.folder),
@@ -100,14 +101,15 @@ def _raise_rate(run: Run, search: RateRange, loggers: list[Any]) -> None:
         max_steps=steps,
         limit_val_batches=0,
         gradient_clip_val=config["trainer"]["gradient_clip_val"],
-        callbacks=[search, StepBar("raising the rate", steps), Interruption()],
+        callbacks=[search, StepBar("raising the rate", steps), interruption],
         logger=loggers or False,
         log_every_n_steps=1,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    trainer.fit(module, datamodule=run.data)
+    with interruptible(interruption):
+        trainer.fit(module, datamodule=run.data)
 
 
 def _keep_curve(
