@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
+from hymenoptera.check_command import check
 from hymenoptera.errors import HymenopteraError, RequestError
 from hymenoptera.results.rows import Format
 
@@ -257,6 +258,12 @@ def compare(
     from hymenoptera.results.comparison import compare_runs
 
     _print(compare_runs(first.expanduser(), second.expanduser()))
+
+
+app.command(
+    short_help="Check a data set before anything is trained on it.",
+    epilog=_examples("hymenoptera check ~/pictures", "hymenoptera check data --page check.html"),
+)(check)
 
 
 def main() -> NoReturn:
