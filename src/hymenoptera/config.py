@@ -12,9 +12,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from hymenoptera.errors import HymenopteraError, RequestError, nearest
-from hymenoptera.rules import RULES, rule_of, shown
+from hymenoptera.rules import NEEDED, RULES, rule_of, shown
+from hymenoptera.targets import check_targets
 
-ALLOWED_TARGETS = ("hymenoptera.", "torch.optim.", "pytorch_lightning.")
 OPEN_NODES = ("optimizer", "scheduler", "trainer", "callbacks", "logger", "sweep.cluster")
 """Nodes that are handed to a class as they are: +trainer.OPTION=VALUE is the user's business."""
 
@@ -39,7 +39,30 @@ def check(cfg: DictConfig) -> dict[str, Any]:
         raise RequestError(f"{key}: {what}. Set it with {key}=VALUE.") from error
     assert isinstance(plain, dict)
     config = {str(key): value for key, value in plain.items()}
+    check_targets(config)
     check_values(config)
+    try:
+        _check_together(config)
+    except (LookupError, TypeError, AttributeError) as error:
+        raise RequestError(
+            f"The config is not whole: {error}. Leave out the override that removes or replaces "
+            f"a part of it."
+        ) from error
+    return config
+
+
+def _check_together(config: dict[str, Any]) -> None:
+    """Refuse what is missing, and what keys make impossible together."""
+    for key in NEEDED:
+        node: Any = config
+        for name in key.split("."):
+            if not isinstance(node, Mapping) or name not in node:
+                raise RequestError(f"{key} is missing: it is needed. Give it a value.")
+            node = node[name]
+    for group in ("callbacks", "logger"):
+        for name, node in config[group].items():
+            if node and "_target_" not in node:
+                raise RequestError(f"{group}.{name}._target_ is missing: it says what to build.")
     for name in ("best_checkpoint", "last_checkpoint"):
         node = config["callbacks"].get(name)
         if not node or not node.get("enabled", True):
@@ -52,7 +75,6 @@ def check(cfg: DictConfig) -> dict[str, Any]:
         raise RequestError(
             "trainer.precision=16-mixed needs a GPU: on a CPU take 32-true or bf16-mixed."
         )
-    return config
 
 
 def check_values(config: Mapping[str, Any]) -> None:
@@ -84,15 +106,13 @@ def build(node: Mapping[str, Any], *arguments: Any, **more: Any) -> Any:
         more: go beside them, as they are.
 
     Raises:
-        RequestError: the target lies outside `ALLOWED_TARGETS`, or refuses its arguments.
+        RequestError: a target, of the node or of one inside it, lies outside `ALLOWED_TARGETS`,
+            or refuses its arguments.
     """
     from hydra.utils import instantiate
 
+    check_targets(node)  # of all nodes in it: instantiate builds those too
     target = str(node["_target_"])
-    if not target.startswith(ALLOWED_TARGETS):
-        raise RequestError(
-            f"_target_={target}: only what {', '.join(ALLOWED_TARGETS)} offer may be built."
-        )
     try:
         # partial: what is given here must not pass through OmegaConf, which copies
         return instantiate(node, _partial_=True, _convert_="all")(*arguments, **more)

@@ -11,7 +11,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 
 from hymenoptera.atomic import write_file
 from hymenoptera.callbacks.console import StepBar, quieten_libraries
-from hymenoptera.callbacks.interruption import InterruptedTraining, Interruption
+from hymenoptera.callbacks.interruption import InterruptedTraining, Interruption, interruptible
 from hymenoptera.callbacks.rate_range import RateRange
 from hymenoptera.config import build_named
 from hymenoptera.errors import RunError
@@ -81,6 +81,7 @@ def find_learning_rate(
 def _raise_rate(run: Run, search: RateRange, loggers: list[Any]) -> None:
     config = run.config
     steps = config["find_lr"]["steps"]
+    interruption = Interruption()
     trainer = pl.Trainer(
         **run.device.trainer_options(),
         default_root_dir=str(run.folder),
@@ -88,12 +89,13 @@ def _raise_rate(run: Run, search: RateRange, loggers: list[Any]) -> None:
         max_steps=steps,
         limit_val_batches=0,
         gradient_clip_val=config["trainer"]["gradient_clip_val"],
-        callbacks=[search, StepBar("raising the rate", steps), Interruption()],
+        callbacks=[search, StepBar("raising the rate", steps), interruption],
         logger=loggers or False,
         enable_checkpointing=False,
         **QUIET,
     )
-    trainer.fit(run.module(run.transfer.at_once(), scheduled=False), datamodule=run.data)
+    with interruptible(interruption):
+        trainer.fit(run.module(run.transfer.at_once(), scheduled=False), datamodule=run.data)
 
 
 def _keep_curve(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from hymenoptera.data.pictures import UNREADABLE, upright_rgb, why_unreadable
+from hymenoptera.data.pictures import UNREADABLE, open_picture, upright_rgb, why_unreadable
 from hymenoptera.device import Device, resolve_device
 from hymenoptera.errors import RequestError
 from hymenoptera.models.checkpoint import LoadedCheckpoint, load_checkpoint
@@ -161,7 +161,7 @@ class Predictor:
             if isinstance(picture, str | Path):
                 if not Path(picture).is_file():
                     return "there is no such file"
-                with Image.open(picture) as opened:
+                with open_picture(Path(picture)) as opened:
                     image = upright_rgb(opened)
             elif isinstance(picture, Image.Image):
                 image = upright_rgb(picture)

@@ -8,6 +8,9 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 
+MAX_ASPECT = 20
+"""Of a picture's sides. Resizing a line of 1 x 5000 px would make 232 x 1 160 000 of it."""
+
 
 @dataclass(frozen=True)
 class Preprocessing:
@@ -40,6 +43,7 @@ class Preprocessing:
         """
         return v2.Compose(
             [
+                within_aspect,
                 v2.Resize(self.resize_px, InterpolationMode(self.interpolation)),
                 v2.CenterCrop(self.crop_px),
                 *self._to_tensor(),
@@ -106,3 +110,13 @@ def as_pictures(images: Tensor) -> list[Image.Image]:
     """
     pixels = (images * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()  # (N, H, W, 3)
     return [Image.fromarray(picture) for picture in pixels]
+
+
+def within_aspect(picture: Image.Image) -> Image.Image:
+    """Cut a picture that is longer than MAX_ASPECT times its width to its middle."""
+    width, height = picture.size
+    longest = MAX_ASPECT * min(width, height)
+    if max(width, height) <= longest:
+        return picture
+    left, top = max(0, width - longest) // 2, max(0, height - longest) // 2
+    return picture.crop((left, top, left + min(width, longest), top + min(height, longest)))

@@ -104,6 +104,7 @@ RULES: dict[str, Rule] = {
     "loss.cutmix": _number(0),
     "seed": _integer(0),
     "resume": _optional(_text),
+    "out_of_memory": _one_of("fail", "halve"),
     "report": _SWITCH,
     "sweep.name": _name,
     "sweep.search": _one_of("grid", "optuna"),
@@ -171,6 +172,18 @@ RULES: dict[str, Rule] = {
     "callbacks.grad_cam.wrong": _integer(0),
     "callbacks.grad_cam.right": _integer(0),
 }
+
+
+NEEDED = (  # what the code reads, and an override may have removed or replaced
+    *("seed", "resume", "report", "compile", "find_lr", "out_of_memory", "sweep"),
+    *("loss.label_smoothing", "message.begin", "message.end", "logger"),
+    *("data._target_", "data.folds", "data.fold", "data.batch_size", "data.eval_batch_size"),
+    *("model._target_", "model.name", "model.weights"),
+    *("transfer._target_", "transfer.unfreeze_epochs", "transfer.views", "transfer.cache"),
+    *("optimizer._target_", "optimizer.lr", "scheduler._target_"),
+    *("trainer._target_", "trainer.max_epochs", "trainer.accelerator", "trainer.devices"),
+    *("trainer.precision", "callbacks.best_checkpoint", "callbacks.last_checkpoint"),
+)
 
 
 def rule_of(key: str) -> Rule | None:

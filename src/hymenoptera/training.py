@@ -18,8 +18,9 @@ from torch.utils.tensorboard import SummaryWriter
 
 from hymenoptera.caching import Cut, cache_features
 from hymenoptera.callbacks.console import Console, quieten_libraries
+from hymenoptera.callbacks.finite import FiniteLoss
 from hymenoptera.callbacks.history import History
-from hymenoptera.callbacks.interruption import InterruptedTraining, Interruption
+from hymenoptera.callbacks.interruption import InterruptedTraining, Interruption, interruptible
 from hymenoptera.callbacks.judgement import Judged, tell
 from hymenoptera.callbacks.pruning import Pruning
 from hymenoptera.config import build, build_named
@@ -27,6 +28,7 @@ from hymenoptera.data.datamodule import PictureDataModule
 from hymenoptera.data.manifest import write_manifest
 from hymenoptera.device import Device, resolve_device
 from hymenoptera.errors import RequestError, RunError
+from hymenoptera.memory import explained, fit_within_memory
 from hymenoptera.models import checkpoint as checkpoints
 from hymenoptera.models.classifier import Classifier
 from hymenoptera.models.inference import inputs_of, predict
@@ -132,14 +134,19 @@ def train(config: dict[str, Any], folder: Path, overrides: list[str], began: flo
     fit_began = time.monotonic()
     failure: Exception | None = None
     try:
-        _fit(run)
+        fit_within_memory(
+            lambda: _fit(run), lambda: _go_back(run), run.config, run.data, run.classifier
+        )
         status = "completed"
     except InterruptedTraining:
         status = "interrupted"
+        # judging takes its time, and a scheduler that stops a run may not give it
+        _record(run, status, None, time.monotonic() - fit_began, time.monotonic() - began)
+        log.info("%s", announcements.interruption(folder))
     except RequestError:  # the Trainer or the optimizer refused, before the first step
         raise
     except Exception as error:
-        status, failure = "failed", error
+        status, failure = "failed", explained(error, config)
     fit_s = time.monotonic() - fit_began
     best = None
     try:
@@ -258,15 +265,27 @@ def _go_on(
     return int(checkpoint["global_step"])
 
 
+def _go_back(run: Run) -> None:
+    """Take up the run's last checkpoint, or begin anew where it has none."""
+    last = run.folder / "checkpoints" / "last.ckpt"
+    run.history.rows.clear()
+    if last.is_file():
+        manifest_hash = run.record["data"]["manifest_hash"]
+        run.resumed_step = _go_on(last, run.classifier, run.data, manifest_hash)
+        run.resume = last
+
+
 def _fit(run: Run) -> None:
     config = run.config
     trial = trial_of(run.folder)
     pruning = [] if trial is None else [Pruning(trial, run.history)]
     run.watchers = list(build_named(config["callbacks"]).values())
+    interruption = Interruption()
     callbacks: list[Callback] = [
         run.history,
         Console(run.history),
-        Interruption(),
+        interruption,
+        FiniteLoss(),
         *pruning,
         *run.watchers,
     ]
@@ -279,12 +298,13 @@ def _fit(run: Run) -> None:
         num_sanity_val_steps=0,
         **QUIET,
     )
-    trainer.fit(
-        run.module(run.transfer),
-        datamodule=run.data,
-        ckpt_path=None if run.resume is None else str(run.resume),
-        weights_only=True,
-    )
+    with interruptible(interruption):
+        trainer.fit(
+            run.module(run.transfer),
+            datamodule=run.data,
+            ckpt_path=None if run.resume is None else str(run.resume),
+            weights_only=True,
+        )
     if pruning and pruning[0].pruned_after:
         run.record["pruned_after"] = pruning[0].pruned_after
 

@@ -3,10 +3,13 @@
 import logging
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 log = logging.getLogger(__name__)
 
@@ -15,15 +18,33 @@ class InterruptedTraining(Exception):  # noqa: N818
     """Training was asked to stop. Raised between two batches, through the Trainer."""
 
 
+@contextmanager
+def interruptible(interruption: "Interruption") -> Iterator[None]:
+    """Make whatever ends a fit that was asked to stop an `InterruptedTraining`.
+
+    Lightning answers SIGTERM with a SystemExit of its own, of status 0; and a signal to all
+    processes ends those that read pictures, which the Trainer takes for a failure.
+    """
+    try:
+        yield
+    except (SIGTERMException, Exception) as error:
+        if interruption.asked:
+            raise InterruptedTraining from error
+        raise
+
+
 class Interruption(pl.Callback):
     """Turns the first SIGINT or SIGTERM into `InterruptedTraining` at the end of the batch.
 
     The second one ends the process at once, with status 130. (Left to itself, Lightning ends the
     process at the first, and the record is never written.)
+
+    Attributes:
+        asked: whether one has come.
     """
 
     def __init__(self) -> None:
-        self._asked = False
+        self.asked = False
         self._before: dict[signal.Signals, Any] = {}
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -61,11 +82,11 @@ class Interruption(pl.Callback):
         self._before.clear()
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self._asked:
+        if self.asked:
             os._exit(130)
-        self._asked = True
+        self.asked = True
         log.warning("Stopping at the end of this batch; once more leaves at once.")
 
     def _stop_if_asked(self) -> None:
-        if self._asked:
+        if self.asked:
             raise InterruptedTraining

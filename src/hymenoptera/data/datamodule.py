@@ -1,6 +1,7 @@
 """LightningDataModules: a source of pictures each, one way of loading them for all."""
 
 import os
+import signal
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -116,6 +117,13 @@ class PictureDataModule(pl.LightningDataModule):
         for part, samples in (("training", train), ("validation", val)):
             if not samples:
                 raise RequestError(f"{index.root}: none of the {part} pictures can be read.")
+        labels = {s.label for s in train + val + test}
+        if not labels <= set(range(len(index.classes))):
+            strange = sorted(labels - set(range(len(index.classes))))[0]
+            raise RequestError(
+                f"{index.root}: a picture has the label {strange}, and the {len(index.classes)} "
+                f"classes have the labels 0 to {len(index.classes) - 1}."
+            )
         self._index = Index(index.root, index.classes, train, val, index.ignored, test)
 
     def use(self, preprocessing: Preprocessing, views: int | None = None) -> None:
@@ -280,6 +288,7 @@ class PictureDataModule(pl.LightningDataModule):
             or EpochSampler(len(dataset), self.seed, shuffle, views, self.first_epoch),
             num_workers=workers,
             persistent_workers=workers > 0 and sampler is None,
+            worker_init_fn=_leave_signals_alone,
         )
 
 
@@ -358,6 +367,11 @@ class DrawnDataModule(PictureDataModule):
         """Draw, once; the folder's name says what is in it."""
         name = "drawn_" + "_".join(str(value) for value in self._drawing.values())
         return draw_data_set(self._folder / name, **self._drawing)
+
+
+def _leave_signals_alone(worker: int) -> None:
+    """Ctrl-C goes to all processes: those that read pictures go on, the run's own decides."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def cores() -> int:

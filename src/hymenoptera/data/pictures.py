@@ -2,8 +2,10 @@
 
 import logging
 import sys
+import warnings
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from glob import has_magic, iglob
 from pathlib import Path
 
@@ -22,6 +24,31 @@ UNREADABLE = (
     RuntimeError,  # of the AVIF, BLP and DDS readers
     Image.DecompressionBombError,
 )
+
+FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP", "GIF")
+"""What a file may hold, whatever its name: Pillow would hand PostScript to another program."""
+
+MAX_PIXELS = 89_478_485
+"""More is refused from the header alone; it is where Pillow begins to warn of bombs."""
+
+warnings.filterwarnings("ignore", module="PIL")  # of bombs and torn headers, refused below
+
+
+@contextmanager
+def open_picture(path: Path) -> Iterator[Image.Image]:
+    """Open a file to be decoded inside the `with` block; what fails there is one of UNREADABLE."""
+    try:
+        with Image.open(path, formats=FORMATS) as picture:
+            if picture.width * picture.height > MAX_PIXELS:
+                raise ValueError(
+                    f"its {picture.width} x {picture.height} pixels are more than "
+                    f"{MAX_PIXELS / 1e6:.0f} million"
+                )
+            yield picture
+    except UNREADABLE:
+        raise
+    except Exception as error:  # bytes from anywhere make the decoders raise almost anything
+        raise ValueError(f"{type(error).__name__}: {error}") from error
 
 
 def find_pictures(names: Iterable[str]) -> Iterator[str]:
@@ -56,7 +83,7 @@ def read_picture(path: Path) -> Image.Image:
         RunError: the file cannot be read as a picture.
     """
     try:
-        with Image.open(path) as picture:
+        with open_picture(path) as picture:
             return upright_rgb(picture)
     except UNREADABLE as error:
         raise RunError(
@@ -67,10 +94,17 @@ def read_picture(path: Path) -> Image.Image:
 
 def upright_rgb(picture: Image.Image) -> Image.Image:
     """A picture as RGB, turned the way its EXIF orientation says; one of UNREADABLE is raised."""
-    upright = ImageOps.exif_transpose(picture)
-    if upright.mode.startswith("I;16"):  # Pillow would take all above 255 for white
-        upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
-    return upright.convert("RGB")
+    picture = ImageOps.exif_transpose(picture)
+    if picture.mode == "F":
+        raise ValueError("its pixels are floats, whose scale nobody knows")
+    if picture.mode.startswith("I"):  # 16 bit: converting would make all but the darkest white
+        values = np.asarray(picture)
+        if values.min() < 0 or values.max() > 65535:
+            raise ValueError("its pixels have more than 16 bit")
+        picture = Image.fromarray((values / 257).round().astype(np.uint8))
+    if picture.mode == "P" and "transparency" in picture.info:
+        picture = picture.convert("RGBA")  # directly to RGB, Pillow warns
+    return picture.convert("RGB")
 
 
 def unreadable_pictures(paths: list[Path]) -> dict[Path, str]:
@@ -123,9 +157,9 @@ def refuse_unreadable(
 
 def _fault(path: Path) -> str | None:
     try:
-        with Image.open(path) as picture:
+        with open_picture(path) as picture:
             picture.draft("RGB", (64, 64))  # JPEG: reads all the bytes, does less arithmetic
-            picture.load()
+            upright_rgb(picture)
     except UNREADABLE as error:
         return why_unreadable(error, path)
     return None

@@ -29,6 +29,12 @@ def load_without_code(path: Path) -> Any:
         raise ValueError(f"{path} cannot be read") from error
 
 
+def not_finite(state: dict[str, Any]) -> str:
+    """The name of the first tensor with a NaN or an infinity in it; empty where all are finite."""
+    tensors = ((k, v) for k, v in state.items() if isinstance(v, Tensor) and v.is_floating_point())
+    return next((str(name) for name, tensor in tensors if not tensor.isfinite().all()), "")
+
+
 def read_state_dict(path: Path) -> tuple[dict[str, Tensor], str]:
     """Read a state dict without running any code that the file may hold.
 
@@ -40,7 +46,7 @@ def read_state_dict(path: Path) -> tuple[dict[str, Tensor], str]:
         first 16 digits of its SHA-256.
 
     Raises:
-        RequestError: there is no such file, or it is not a state dict.
+        RequestError: there is no such file, it is not a state dict, or not all of it is finite.
     """
     if not path.is_file():
         raise RequestError(f"model.weights={path}: there is no such file.")
@@ -66,5 +72,10 @@ def _read_state_dict(path: Path, identity: tuple[int, ...]) -> tuple[dict[str, T
         raise RequestError(
             f"model.weights={path} is not a state dict: it holds something other than tensors "
             f"by name.\nSave one with torch.save(model.state_dict(), FILE) or as .safetensors."
+        )
+    if not_finite(state):
+        raise RequestError(
+            f"model.weights={path} cannot be used: {not_finite(state)} has numbers in it that are "
+            f"not finite. Get the file again."
         )
     return state, f"{path.name} sha256:{file_sha256(path)[:16]}"

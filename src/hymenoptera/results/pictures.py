@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageFont
 
-from hymenoptera.data.pictures import UNREADABLE
+from hymenoptera.data.pictures import UNREADABLE, open_picture, upright_rgb
 
 GAP_PX = 8
 MOST_KEPT = 4000  # thumbnails: the runs of a sweep have the same pictures
@@ -110,9 +110,9 @@ def thumbnails(paths: Iterable[Path], side_px: int) -> list[Image.Image | None]:
 @lru_cache(maxsize=MOST_KEPT)
 def _thumbnail(path: Path, side_px: int, changed_ns: int) -> Image.Image | None:
     try:
-        with Image.open(path) as picture:
+        with open_picture(path) as picture:
             picture.draft("RGB", (side_px, side_px))  # JPEG: decodes a small version
-            small = ImageOps.exif_transpose(picture).convert("RGB")
+            small = upright_rgb(picture)
             small.thumbnail((side_px, side_px))
             return small
     except UNREADABLE:
