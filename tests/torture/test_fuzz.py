@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 
 from conftest import ROOT
 from hymenoptera.config import check
-from hymenoptera.rules import RULES
 from hymenoptera.data.archive import unpack
 from hymenoptera.data.pictures import unreadable_pictures
 from hymenoptera.errors import RequestError
@@ -28,6 +27,7 @@ from hymenoptera.launch import _translate, is_request
 from hymenoptera.models.checkpoint import KEY, facts_inside
 from hymenoptera.models.weights import read_state_dict
 from hymenoptera.results.runs import find_runs, runs_table, sort_runs
+from hymenoptera.rules import RULES
 from loopback import zip_bytes
 from test_config import composed
 from torture.test_pictures import READ
