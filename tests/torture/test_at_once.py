@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import torch
 
 from conftest import run, start
@@ -65,6 +66,7 @@ def test_8_processes_that_fill_one_cache(tmp_path: Path) -> None:
     assert len(list((tmp_path / "cache").iterdir())) == 1
 
 
+@pytest.mark.torture
 def test_8_sweeps_in_one_folder(tmp_path: Path, tiny: list[str]) -> None:
     """One of them runs its jobs, each once; the others say that it does, in a line."""
     request = (

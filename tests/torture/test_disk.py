@@ -132,6 +132,7 @@ def test_a_full_disk_at_checkpointing(
         assert (place / "run" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
 
 
+@pytest.mark.torture
 def test_a_disk_that_fills_up_while_it_logs(
     disk: Disk,
     run_train: Callable[..., Ended],

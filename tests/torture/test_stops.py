@@ -25,8 +25,16 @@ def wait_for(path: Path, process: Process) -> None:
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("to_all", [False, True], ids=["the run", "all its processes"])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
+@pytest.mark.parametrize(
+    ("number", "to_all"),
+    [
+        (signal.SIGTERM, True),
+        pytest.param(signal.SIGTERM, False, marks=pytest.mark.torture),
+        pytest.param(signal.SIGINT, True, marks=pytest.mark.torture),
+        pytest.param(signal.SIGINT, False, marks=pytest.mark.torture),
+    ],
+    ids=["SIGTERM to all", "SIGTERM to the run", "Ctrl-C to all", "Ctrl-C to the run"],
+)
 def test_one_signal_stops_within_10_s_with_the_line_that_goes_on(
     tmp_path: Path, start_train: Start, tiny: list[str], number: signal.Signals, to_all: bool
 ) -> None:
@@ -48,6 +56,7 @@ def test_one_signal_stops_within_10_s_with_the_line_that_goes_on(
     assert (tmp_path / "run" / "report.html").exists()
 
 
+@pytest.mark.torture
 def test_two_signals_leave_at_once(tmp_path: Path, start_train: Start, tiny: list[str]) -> None:
     process = start_train(*tiny, "trainer.max_epochs=900", "hydra.run.dir=run")
     wait_for(tmp_path / "run" / "checkpoints" / "last.ckpt", process)

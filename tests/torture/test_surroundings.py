@@ -8,10 +8,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from conftest import ROOT, Ended, write_pictures
 from torture.commands import with_a_clock_that_jumps
 
 
+@pytest.mark.torture
 def test_a_clock_that_jumps_back(
     tmp_path: Path, run_train: Callable[..., Ended], tiny: list[str]
 ) -> None:
@@ -31,6 +34,7 @@ def test_a_clock_that_jumps_back(
     assert 0 < durations["fit_s"] < durations["total_s"] < 200
 
 
+@pytest.mark.torture
 def test_no_locale_no_home_and_a_folder_with_spaces_and_umlauts(
     tmp_path: Path, tiny: list[str]
 ) -> None:
