@@ -25,7 +25,7 @@ def test_names_stand_for_files(pictures: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_sixteen_bits_are_scaled_not_cut_off(tmp_path: Path) -> None:
     eight = np.arange(0, 256, dtype=np.uint8).reshape(16, 16)
     for name, kind in (("little.tif", "<u2"), ("grey.png", "<u2")):
-        Image.fromarray(eight.astype(kind) * 256 + 255).save(tmp_path / name)
+        Image.fromarray(eight.astype(kind) * 257).save(tmp_path / name)
         with Image.open(tmp_path / name) as picture:
             assert picture.mode.startswith("I;16")
             rgb = np.asarray(upright_rgb(picture))
