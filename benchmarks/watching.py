@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-POLL_S = 0.01
+POLL_S = 0.03
 MEMORY_EVERY_S = 0.5
 MEMORY_SHARE = 0.02  # of a core that looking at the memory may take
 
