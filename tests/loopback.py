@@ -141,9 +141,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def _write(self, request: Request, data: bytes) -> None:
+        request.sent_bytes += len(data)  # first: the other side may have it all at once
         self.wfile.write(data)
         self.wfile.flush()
-        request.sent_bytes += len(data)
 
 
 @pytest.fixture
