@@ -12,7 +12,7 @@ from hymenoptera.predictor import Picture, load_predictor
 from hymenoptera.preprocessing import as_pictures
 from hymenoptera.results.pictures import overlay, thumbnail
 
-NEAREST = 6  # training pictures that are shown
+NEAREST = 5  # training pictures that are shown
 SIDE_PX = 240  # of such a picture
 
 
