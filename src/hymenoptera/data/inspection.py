@@ -1,6 +1,5 @@
 """What lies in a data set's folder, file by file: nothing is refused, all of it is written down."""
 
-import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from tqdm import tqdm
 from hymenoptera.data.folders import VALIDATION_NAMES, Sample, find_samples, subfolders
 from hymenoptera.data.likeness import small_grey
 from hymenoptera.data.pictures import UNREADABLE, open_picture, upright_rgb, why_unreadable
+from hymenoptera.digests import file_sha256
 from hymenoptera.errors import RequestError
 
 
@@ -109,8 +109,7 @@ def _look(root: Path, part: str, sample: Sample) -> Look:
     path = sample.path.relative_to(root).as_posix()
     sha256 = ""
     try:
-        with sample.path.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        sha256 = file_sha256(sample.path)
         with open_picture(sample.path) as picture:
             size, mode, form = picture.size, picture.mode, str(picture.format)
             picture.draft("RGB", (128, 128))  # JPEG: reads all the bytes, does less arithmetic
