@@ -8,7 +8,7 @@ BENCH_VENV := .venv-bench
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo train test lint format tensorboard bench bench-full bench-env clean
+.PHONY: help install demo train test torture audit lint format tensorboard bench bench-full bench-env clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -31,7 +31,17 @@ train: $(INSTALLED) ## the article: a pretrained ResNet-18 on ants and bees
 	$(BIN)/python train.py $(ARGS)
 
 test: $(INSTALLED) ## all tests; those on the real data where HYMENOPTERA_TEST_ARCHIVE names the archive
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(ARGS)
+
+torture: $(INSTALLED) ## minutes: every fault that is injected, and a table of what held
+	FUZZ=10 $(BIN)/python -m pytest -m "torture or not torture" tests/torture tests/test_download.py \
+	  tests/test_atomic.py tests/data/test_archive.py tests/data/test_features.py $(ARGS)
+
+audit: $(INSTALLED) ## known vulnerabilities of what is installed, from the Python advisory database
+	@test -x $(VENV)-audit/bin/pip-audit || { $(PYTHON) -m venv $(VENV)-audit && \
+	  $(VENV)-audit/bin/python -m pip install --quiet pip-audit; }
+	$(BIN)/python -m pip list --format=freeze --exclude-editable > $(VENV)-audit/installed.txt
+	$(VENV)-audit/bin/pip-audit --no-deps --disable-pip -r $(VENV)-audit/installed.txt
 
 lint: $(INSTALLED) ## ruff, format and types, without changing anything
 	$(BIN)/ruff check .
@@ -63,5 +73,5 @@ $(BENCH_VENV)/.installed: benchmarks/requirements.txt constraints.txt
 	@touch $@
 
 clean: ## remove the environments and caches; data/ and runs/ stay
-	rm -rf $(VENV) $(BENCH_VENV) .mypy_cache .pytest_cache .ruff_cache src/*.egg-info
+	rm -rf $(VENV) $(VENV)-audit $(BENCH_VENV) .mypy_cache .pytest_cache .ruff_cache src/*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

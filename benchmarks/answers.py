@@ -1,10 +1,10 @@
-"""How fast the command line answers, side by side with a bare Hydra program.
+"""How fast the command lines answer, each side by side with the smallest program of its kind.
 
     make bench
 
-Runs `--help`, `--cfg job` and a misspelt key of train.py in turn with a program that has one
-group of three options and nothing else, and prints medians of whole processes and their ratio.
-Aim: every ratio at 1.5 or less.
+Runs `--help`, `--cfg job` and a misspelt key of train.py in turn with a program of Hydra's that has
+one group of three options and nothing else; and what `hymenoptera` answers without torch in turn
+with a program of typer's that has one command. Prints medians of whole processes and their ratio.
 """
 
 import json
@@ -17,8 +17,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 RUNS = 5
-REQUESTS = (["--help"], ["--cfg", "job"], ["optimizer.lrr=1"])
-BARE_PROGRAM = """\
+FINISHED = 100  # runs that `hymenoptera runs` lists
+BARE_HYDRA = """\
 import hydra
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
@@ -27,48 +27,92 @@ def main(cfg):
 
 main()
 """
+BARE_TYPER = """\
+import typer
+
+app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
+
+@app.command()
+def main(words: list[str] = typer.Argument(default=None)):
+    print(words)
+
+app()
+"""
+COMMAND = "from hymenoptera.cli import main; main()"
 
 
-def bare_program(folder: Path) -> Path:
+def bare_hydra(folder: Path) -> Path:
     """Write the smallest Hydra program that can answer the same requests."""
     group = folder / "conf" / "optimizer"
     group.mkdir(parents=True)
     for option in ("adam", "adamw", "sgd"):
         (group / f"{option}.yaml").write_text(f"name: {option}\nlr: 1e-4\n")
     (folder / "conf" / "config.yaml").write_text("defaults:\n  - optimizer: adam\n")
-    program = folder / "program.py"
-    program.write_text(BARE_PROGRAM)
+    program = folder / "hydra_program.py"
+    program.write_text(BARE_HYDRA)
     return program
 
 
-def seconds(program: Path, request: list[str]) -> float:
+def bare_typer(folder: Path) -> Path:
+    """Write the smallest typer program."""
+    program = folder / "typer_program.py"
+    program.write_text(BARE_TYPER)
+    return program
+
+
+def finished_runs(folder: Path) -> Path:
+    """Write the records of some finished runs."""
+    best = {"val_accuracy": 0.95, "correct": 95, "count": 100, "interval": [0.89, 0.98], "epoch": 3}
+    summary = {"status": "completed", "overrides": ["experiment=head"], "best": best, "epochs": 5}
+    for number in range(FINISHED):
+        run = folder / "runs" / f"{number:03d}"
+        run.mkdir(parents=True)
+        (run / "summary.json").write_text(json.dumps(summary))
+    return folder / "runs"
+
+
+def seconds(command: list[str | Path], folder: Path) -> float:
     """Wall time of one whole process."""
     began = time.perf_counter()
-    subprocess.run([sys.executable, program, *request], capture_output=True, cwd=program.parent)
+    subprocess.run([sys.executable, *command], capture_output=True, cwd=folder)
     return time.perf_counter() - began
 
 
 def main() -> None:
     """Measure, print a table, write it as JSON beside the runs."""
     rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        programs = {"train.py": ROOT / "train.py", "bare": bare_program(Path(folder))}
-        print(f"{'request':<20} {'train.py':>9} {'bare Hydra':>11} {'ratio':>6}")
-        for request in REQUESTS:
-            times: dict[str, list[float]] = {name: [] for name in programs}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        train, hydra = [ROOT / "train.py"], [bare_hydra(folder)]
+        command, typer = ["-c", COMMAND], [bare_typer(folder)]
+        requests: list[tuple[str, list, list, list[str]]] = [
+            *(
+                ("train.py", train, hydra, request)
+                for request in (["--help"], ["--cfg", "job"], ["optimizer.lrr=1"])
+            ),
+            *(
+                ("hymenoptera", command, typer, request)
+                for request in (["--help"], ["predict", "--help"], ["predict", "nowhere", "x.jpg"])
+            ),
+            ("hymenoptera", command, typer, ["runs", str(finished_runs(folder))]),
+        ]
+        print(f"{'request':<34} {'this':>7} {'bare':>9} {'ratio':>6}")
+        for program, own, bare, request in requests:
+            times: dict[str, list[float]] = {"this": [], "bare": []}
             for run in range(RUNS + 1):  # the first warms the disk's cache
-                for name, program in programs.items():
-                    taken = seconds(program, request)
+                for which, words in (("this", own), ("bare", bare)):
+                    taken = seconds([*words, *request], ROOT if words is train else folder)
                     if run:
-                        times[name].append(taken)
-            medians = {name: statistics.median(values) for name, values in times.items()}
-            ratios = [a / b for a, b in zip(times["train.py"], times["bare"], strict=True)]
-            ratio = statistics.median(ratios)
-            print(
-                f"{' '.join(request):<20} {medians['train.py']:7.2f} s {medians['bare']:9.2f} s"
-                f" {ratio:6.2f}"
+                        times[which].append(taken)
+            medians = {which: statistics.median(values) for which, values in times.items()}
+            ratio = statistics.median(
+                a / b for a, b in zip(times["this"], times["bare"], strict=True)
             )
-            rows.append({"request": request, "seconds": times, "median_ratio": ratio})
+            shown = f"{program} {' '.join(Path(word).name for word in request)}"
+            print(f"{shown:<34} {medians['this']:5.2f} s {medians['bare']:7.2f} s {ratio:6.2f}")
+            rows.append(
+                {"program": program, "request": request, "seconds": times, "median_ratio": ratio}
+            )
     record = ROOT / "benchmarks" / "answers.json"
     record.write_text(json.dumps(rows, indent=2) + "\n")
     print(f"medians of {RUNS}, taken in turn; every figure is in {record.relative_to(ROOT)}")

@@ -7,8 +7,9 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-POLL_S = 0.01
+POLL_S = 0.03
 MEMORY_EVERY_S = 0.5
+MEMORY_SHARE = 0.02  # of a core that looking at the memory may take
 
 
 @dataclass
@@ -19,7 +20,7 @@ class Watched:
         exit_status: of the process.
         total_s: until it had ended.
         peak_memory_mib: the most that it and the processes it started held at a time. Shared
-            memory counts once; looked at twice a second, the main process itself exactly.
+            memory counts once; looked at up to twice a second, the main process itself exactly.
         lines: of its stdout, each with the time it came.
         checkpoints: files that appeared under the watched name, kept as links, each with its time.
         complaint: the last lines of its stderr.
@@ -93,7 +94,8 @@ def _poll(pid: int, watched: Watched, began: float, folder: Path, checkpoint: Pa
             return
         if now >= next_memory:
             watched.peak_memory_mib = max(watched.peak_memory_mib, _memory_mib(_tree(pid)))
-            next_memory = now + MEMORY_EVERY_S
+            taken_s = time.monotonic() - began - now
+            next_memory = now + max(MEMORY_EVERY_S, taken_s / MEMORY_SHARE)
         time.sleep(POLL_S)
 
 

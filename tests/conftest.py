@@ -15,6 +15,8 @@ from PIL import Image
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch: in networks this small threads only wait
 
+pytest_plugins = ["torture.table"]
+
 ROOT = Path(__file__).parent.parent
 ARCHIVE = "HYMENOPTERA_TEST_ARCHIVE"
 

@@ -10,7 +10,10 @@ from typing import Literal
 
 import pytest
 
-Kind = Literal["cut", "status", "wrong_byte", "no_range", "wrong_range", "stall", "slow"]
+Kind = Literal[
+    *("cut", "status", "wrong_byte", "no_range", "wrong_range", "stall", "slow"),
+    *("drip", "redirect", "length"),
+]
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,8 @@ class Fault:
     status: the answer has this status. wrong_byte: the byte at this place is flipped.
     no_range: `Range` is ignored. wrong_range: the answer begins `value` bytes too late.
     slow: a pause in the middle of the answer, of `value` milliseconds.
+    drip: one byte every `value` milliseconds. redirect: to the same address again.
+    length: the header promises `value` bytes more than there are.
     """
 
     kind: Kind
@@ -80,6 +85,13 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
+        if fault.kind == "redirect":
+            request.status = 302
+            self.send_response(302)
+            self.send_header("Location", self.path)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         body = bytearray(loop.content)
         if fault.kind == "wrong_byte":
             body[fault.value] ^= 0xFF
@@ -88,7 +100,7 @@ class _Handler(BaseHTTPRequestHandler):
             request.status = 416
             self.send_error(416)
             return
-        self._head(request, start, len(body))
+        self._head(request, start, len(body) + fault.value * (fault.kind == "length"))
         self._send(request, bytes(body[start:]), fault)
 
     def _start(self, request: Request, fault: Fault) -> int:
@@ -112,6 +124,12 @@ class _Handler(BaseHTTPRequestHandler):
         stop = {"cut": fault.value, "stall": fault.value, "slow": len(body) // 2}
         end = min(stop.get(fault.kind, len(body)), len(body))
         try:
+            if fault.kind == "drip":
+                for byte in body[:end]:
+                    self._write(request, bytes([byte]))
+                    if self.loopback.stopped.wait(fault.value / 1000):
+                        break
+                return
             self._write(request, body[:end])
             if fault.kind == "stall":
                 self.loopback.stopped.wait()
@@ -123,9 +141,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def _write(self, request: Request, data: bytes) -> None:
+        request.sent_bytes += len(data)  # first: the other side may have it all at once
         self.wfile.write(data)
         self.wfile.flush()
-        request.sent_bytes += len(data)
 
 
 @pytest.fixture

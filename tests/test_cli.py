@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,8 +12,10 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
 from conftest import Ended
+from hymenoptera.cli.application import app
 
 Command = Callable[..., Ended]
 
@@ -129,7 +133,8 @@ def test_a_gallery_with_heat(
         assert page.count("<img") == page.count("src='data:image/jpeg;base64,") == 4
         assert "there is no such file" in page
         assert "http" not in page
-    assert len(heat) > 1.2 * len(plain)  # two pictures side by side
+    sizes = [sum(map(len, re.findall("base64,([^']+)", page))) for page in (plain, heat)]
+    assert sizes[1] > 1.2 * sizes[0]  # two pictures side by side
     assert hymenoptera(*command, "--grad-cam").status == 2
 
 
@@ -171,7 +176,11 @@ def test_show_and_runs(tmp_path: Path, hymenoptera: Command, finished_run: Path)
         (["predict", "."], ["PATH"]),
         (["predict", ".", "x.png"], ["not a run folder"]),
         (["predict", "x.ckpt", "x.png", "--output", "no/folder.csv"], ["no/folder.csv"]),
-        (["show", "out.txt"], ["not a checkpoint", "cannot be read"]),
+        (["predict", "x.ckpt", "x.png", "--output", "."], ["is a folder"]),
+        (["predict", "out.txt", "photos/*.jpg"], ["photos/*.jpg", "no pictures"]),
+        (["show", "out.txt"], ["cannot be read as a checkpoint"]),
+        (["export", "out.txt"], ["--format"]),
+        (["compare", ".", "."], ["no finished run"]),
         (["runs", "nowhere"], ["nowhere", "no such folder"]),
         (["runs", "--sort", "size"], ["accuracy"]),
     ],
@@ -183,8 +192,46 @@ def test_a_bad_request_is_refused_in_a_few_lines(
     ended = hymenoptera(*arguments)
     assert ended.status == 2, ended.out + ended.err
     assert 1 <= len(ended.err.splitlines()) <= 3, ended.err
-    assert any(word in ended.err for word in words), ended.err
+    assert all(word in ended.err for word in words), ended.err
     assert ended.out == ""
+
+
+def test_every_command_has_help_with_examples() -> None:
+    """As it is printed, and every example names a command and options that there are."""
+    runner = CliRunner()
+    names = [command.name or command.callback.__name__ for command in app.registered_commands]
+    assert len(names) == len(set(names)) == 10
+    for name in names:
+        shown = runner.invoke(app, [name, "--help"])
+        assert shown.exit_code == 0
+        text, _, examples = shown.output.partition("Examples:")
+        lines = [line.strip() for line in examples.strip().splitlines()]
+        assert lines, name
+        for line in lines:
+            _, found, words = line.partition(f"hymenoptera {name} ")
+            assert found or line == f"hymenoptera {name}"
+            for option in (word for word in words.split() if word.startswith("--")):
+                assert option in text, (name, option)
+
+
+def complete(*words: str) -> list[str]:
+    environment = {
+        "_HYMENOPTERA_COMPLETE": "complete_bash",
+        "COMP_WORDS": " ".join(["hymenoptera", *words]),
+        "COMP_CWORD": str(len(words)),
+    }
+    code = "from hymenoptera.cli import main; main()"
+    ended = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | environment, capture_output=True, text=True
+    )
+    assert ended.stderr == ""
+    return ended.stdout.split()
+
+
+def test_the_shell_completes_commands_options_and_values() -> None:
+    assert complete("ev") == ["evaluate"]
+    assert "--grad-cam" in complete("predict", "--gr")
+    assert complete("export", "run", "--format", "sa") == ["safetensors"]
 
 
 def test_help_and_lists_import_no_torch(finished_run: Path) -> None:

@@ -8,8 +8,9 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from conftest import ROOT
-from hymenoptera.config import BACKBONES, OPEN_NODES, RULES, build, build_named, check, flatten
+from hymenoptera.config import OPEN_NODES, build, build_named, check, flatten
 from hymenoptera.errors import RequestError
+from hymenoptera.rules import BACKBONES, RULES
 
 
 def composed(*overrides: str) -> object:

@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from pytorch_lightning.accelerators import CUDAAccelerator, MPSAccelerator
+from lightning_fabric.accelerators.cuda import CUDAAccelerator
+from lightning_fabric.accelerators.mps import MPSAccelerator
 
 from hymenoptera.device import resolve_device
 from hymenoptera.errors import RequestError

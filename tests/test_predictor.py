@@ -47,6 +47,7 @@ def test_more_pictures_than_a_batch_come_in_their_order(finished_run: Path, pict
         (np.zeros((3, 20, 20), np.uint8), "shape"),
         (np.full((20, 20, 3), 2.0), "scale 0 to 1"),
         (np.zeros((20, 20, 3), np.int64), "int64"),
+        (np.zeros((1, 60_000, 3), np.uint8), "too narrow"),
     ],
 )
 def test_what_is_no_picture_is_refused(finished_run: Path, picture: object, word: str) -> None:

@@ -59,6 +59,8 @@ def refused(tmp_path: Path, ended: Ended, *words: str, left: tuple[str, ...] = (
             ["without augmentation", "transfer.views=0"],
         ),
         (["loss.label_smoothing=1"], ["below 1"]),
+        (["loss.mixup=-1"], ["loss.mixup=-1", "0 or more"]),
+        (["loss.cutmix=1", "transfer=head"], ["pictures are mixed", "transfer.cache=false"]),
         (["trainer.max_epochs=0"], ["trainer.max_epochs=0", "1 or more"]),
         (["trainer.devices=0"], ["trainer.devices=0", "a number of devices"]),
         (["trainer.devices=[1,1]"], ["trainer.devices=[1, 1]", "indices such as [0,1]"]),

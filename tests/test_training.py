@@ -3,19 +3,25 @@
 import csv
 import json
 import os
+import re
 import signal
 import time
 from collections.abc import Callable
 from multiprocessing import Process
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from google.protobuf import text_format
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.custom_scalar import layout_pb2
+from tensorboard.plugins.projector import projector_config_pb2
 
 from conftest import Ended, write_pictures
 from hymenoptera.data.manifest import manifest_hash, read_manifest
+from hymenoptera.models.checkpoint import load_checkpoint
 
 Run = Callable[..., Ended]
 
@@ -37,6 +43,7 @@ def test_a_run_leaves_a_whole_folder(tmp_path: Path, run_train: Run, tiny: list[
     assert {p.name for p in run.iterdir() if not p.name.startswith("events")} == {
         *(".hydra", "train.log", "checkpoints", "pictures"),
         *("metrics.csv", "predictions.csv", "summary.json", "hparams.yaml", "report.html"),
+        *("embeddings", "projector_config.pbtxt"),
     }
     assert {p.name for p in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
 
@@ -198,7 +205,10 @@ def test_a_sweep_goes_on_after_a_job_that_fails(
 def test_tensorboard_has_curves_pictures_and_hparams(
     tmp_path: Path, run_train: Run, tiny: list[str]
 ) -> None:
-    assert run_train(*tiny, "optimizer.lr=2e-4").status == 0
+    watching = "callbacks.augmented_pictures.count=15"
+    assert (
+        run_train(*tiny, "optimizer.lr=2e-4", "optimizer.weight_decay=1e-3", watching).status == 0
+    )
     run = only_run(tmp_path)
     events = EventAccumulator(str(run)).Reload()
     tags = events.Tags()
@@ -223,8 +233,56 @@ def test_tensorboard_has_curves_pictures_and_hparams(
     assert Image.open(run / "pictures" / "augmented.png").size[0] > 4 * 160
     hparams = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
     assert b"optimizer.lr" in hparams
+    assert b"optimizer.weight_decay" in hparams and b"augmented_pictures" not in hparams
     declared = events.summary_metadata["_hparams_/experiment"].plugin_data.content
     assert b"best/val_accuracy" in declared
+    assert b"best/val_loss" in declared
+    lowest = min(e.value for e in events.Scalars("val/loss"))
+    assert events.Scalars("best/val_loss")[-1].value >= lowest
+
+    layout = layout_pb2.Layout()
+    layout.ParseFromString(events.Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0])
+    charts = {
+        chart.title: {t for t in tags["scalars"] for p in chart.multiline.tag if re.match(p, t)}
+        for category in layout.category
+        for chart in category.chart
+    }
+    assert charts == {
+        "loss": {"train/loss", "val/loss"},
+        "accuracy": {"train/accuracy", "val/accuracy"},
+        "learning rate of each group": {"lr/all"},
+        "images a second": {"throughput/train_images_per_s"},
+    }
+    assert all(e.value > 0 for e in events.Scalars("throughput/train_images_per_s"))
+    config = events.Tensors("config/text_summary")[0].tensor_proto.string_val[0].decode()
+    assert "\n      lr: 0.0002" in config  # four spaces deep: code
+    layers = {node.name for node in events.Graph().node}
+    assert any(name.startswith("Classifier/ResNet[backbone]") for name in layers)
+    for name in ("ash", "birch", "cedar"):
+        assert events.summary_metadata[f"best/{name}"].plugin_data.plugin_name == "pr_curves"
+
+
+def test_the_projector_is_given_what_the_head_is_given(finished_run: Path) -> None:
+    config = projector_config_pb2.ProjectorConfig()
+    text_format.Parse((finished_run / "projector_config.pbtxt").read_text(), config)
+    (entry,) = config.embeddings
+    vectors = np.loadtxt(finished_run / entry.tensor_path, delimiter="\t")
+    with (finished_run / entry.metadata_path).open(newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    with (finished_run / "predictions.csv").open(newline="") as file:
+        predictions = list(csv.DictReader(file))
+    assert [(r["picture"], r["actual"], r["prediction"]) for r in rows] == [
+        (p["path"], p["label"], p["predicted"]) for p in predictions
+    ]
+    assert {r["outcome"] == "right" for r in rows if r["actual"] == r["prediction"]} <= {True}
+    head = load_checkpoint(finished_run / "checkpoints" / "best.ckpt").classifier.head
+    with torch.no_grad():
+        shares = head(torch.tensor(vectors, dtype=torch.float32)).softmax(dim=1)
+    expected = [[float(p[name]) for name in ("ash", "birch", "cedar")] for p in predictions]
+    assert shares.numpy() == pytest.approx(np.array(expected), abs=1e-4)
+    side_px = entry.sprite.single_image_dim[0]
+    with Image.open(finished_run / entry.sprite.image_path) as sheet:
+        assert sheet.size == (4 * side_px, 4 * side_px)  # 12 pictures
 
 
 def test_csv_alone_writes_no_events(tmp_path: Path, run_train: Run, tiny: list[str]) -> None:
@@ -233,7 +291,7 @@ def test_csv_alone_writes_no_events(tmp_path: Path, run_train: Run, tiny: list[s
     assert ended.status == 0
     run = only_run(tmp_path)
     assert not list(run.glob("events*"))
-    assert not (run / "pictures").exists()
+    assert not (run / "pictures").exists() and not (run / "embeddings").exists()
     assert (run / "metrics.csv").exists()
     assert "tensorboard" not in ended.out
 

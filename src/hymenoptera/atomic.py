@@ -31,8 +31,10 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         temporary.chmod(0o644)  # mkstemp makes files that only their owner can read
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno and not error.filename:
+            error.filename = str(path)  # a disk that is full does not say of itself where
         raise
 
 
@@ -67,10 +69,13 @@ def alone(path: Path) -> Iterator[None]:
     made: list[Path] = []
     while not lock.is_locked:
         made += [place for place in (path.parent, *path.parent.parents) if not place.exists()]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # the process waited for may have removed the folder it had made: then make it again
-        with suppress(FileNotFoundError):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             lock.acquire()
+        except (FileNotFoundError, FileExistsError):
+            # the process waited for has removed the folder it had made: then make it again
+            if path.parent.exists() and not path.parent.is_dir():
+                raise
     try:
         yield
     finally:

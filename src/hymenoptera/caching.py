@@ -26,16 +26,18 @@ class Cut:
 
     Attributes:
         trained_stages: how many stages belong to the upper part, beside the head.
+        upper_part: of the classifier that is trained.
         computed: how many rows of features had to be computed.
         kept: how many were in the cache.
     """
 
     trained_stages: int
+    upper_part: nn.Module
     computed: int
     kept: int
 
     def upper(self, classifier: Classifier) -> nn.Module:
-        """The part of a classifier that takes features: to logits (B, C)."""
+        """The part of another classifier that takes features: to logits (B, C)."""
         parts = cut(classifier, self.trained_stages)
         assert parts is not None
         return parts[1]
@@ -64,32 +66,19 @@ def cache_features(
     Raises:
         RequestError: the cache's folder cannot be written.
     """
+    if not transfer.cache or transfer.views is None:
+        return None
     trained = transfer.trained_stages(classifier)
     parts = cut(classifier, trained)
-    if not transfer.cache or transfer.views is None or parts is None:
+    if parts is None:
         return None
-    options = device.trainer_options()
-    common = {
-        "weights": weights_hash(parts[0]),
-        "backbone": classifier.backbone_name,
-        "trained_stages": trained,
-        "preprocessing": classifier.preprocessing.to_dict(),
-        "manifest": manifest_hash,
-        "accelerator": device.accelerator,
-        "precision": device.precision,
-        "versions": {package: version(package) for package in PACKAGES},
-    }
+    common = _facts(classifier, trained, parts[0], device, manifest_hash)
+    folder = Path(transfer.cache_folder).expanduser()
     rows = {True: 0, False: 0}
 
     def features(loader: DataLoader[Any], facts: dict[str, Any]) -> Tensor:
-        def compute() -> Iterator[Tensor]:
-            for batch, _ in outputs(parts[0], loader, "features", **options):
-                yield batch
-
-        count = len(loader.sampler)  # type: ignore[arg-type] # each of ours knows its length
-        folder = Path(transfer.cache_folder).expanduser()
-        found, computed = cached(folder, common | facts, count, compute)
-        rows[computed] += count
+        found, computed = _kept(parts[0], loader, device, common | facts, folder)
+        rows[computed] += len(found)
         return found
 
     plain = features(data.plain_loader(), {})
@@ -100,4 +89,61 @@ def cache_features(
         augmented = features(data.augmented_loader(), facts)
     classifier.train()  # computing left it in eval mode
     data.use_features(plain, augmented)
-    return Cut(trained, computed=rows[True], kept=rows[False])
+    return Cut(trained, parts[1], computed=rows[True], kept=rows[False])
+
+
+def embed_training(
+    classifier: Classifier, data: PictureDataModule, device: Device, folder: Path
+) -> Tensor:
+    """What a classifier's backbone gives for the training pictures, from the cache if it is there.
+
+    It is the file that a run leaves which trains the head alone.
+
+    Args:
+        classifier: the whole of it, in eval mode.
+        data: set up, and told about preprocessing.
+        device: that computes what is not there yet.
+        folder: of the cache.
+
+    Returns:
+        (N, D) float32 on the CPU, in the order of `data.index.train`.
+
+    Raises:
+        RequestError: the cache's folder cannot be written.
+    """
+    facts = _facts(classifier, 0, classifier.backbone, device, data.facts()["manifest_hash"])
+    found, _ = _kept(classifier.backbone, data.plain_loader(), device, facts, folder)
+    return found[data.plain_rows(data.index.train)]
+
+
+def _facts(
+    classifier: Classifier, trained: int, lower: nn.Module, device: Device, manifest_hash: str
+) -> dict[str, Any]:
+    """All that determines what the lower part gives for pictures without augmentation."""
+    return {
+        "weights": weights_hash(lower),
+        "backbone": classifier.backbone_name,
+        "trained_stages": trained,
+        "preprocessing": classifier.preprocessing.to_dict(),
+        "manifest": manifest_hash,
+        "accelerator": device.accelerator,
+        "precision": device.precision,
+        "versions": {package: version(package) for package in PACKAGES},
+    }
+
+
+def _kept(
+    network: nn.Module,
+    loader: DataLoader[Any],
+    device: Device,
+    facts: dict[str, Any],
+    folder: Path,
+) -> tuple[Tensor, bool]:
+    """What a network gives for a loader's pictures, and whether it had to be computed."""
+
+    def compute() -> Iterator[Tensor]:
+        for batch, _ in outputs(network, loader, "features", **device.trainer_options()):
+            yield batch
+
+    count = len(loader.sampler)  # type: ignore[arg-type] # each of ours knows its length
+    return cached(folder, facts, count, compute)

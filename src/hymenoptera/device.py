@@ -4,7 +4,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from pytorch_lightning.accelerators import CUDAAccelerator, MPSAccelerator
+from lightning_fabric.accelerators.cuda import CUDAAccelerator
+from lightning_fabric.accelerators.mps import MPSAccelerator
 
 from hymenoptera.errors import RequestError
 

@@ -4,7 +4,6 @@ The rules of resuming are RFC 9110's: `Range` with `If-Range` is answered by 206
 version of the file and by 200, the whole file, for another.
 """
 
-import hashlib
 import http.client
 import logging
 import os
@@ -21,10 +20,14 @@ from urllib.parse import urlsplit
 from tqdm import tqdm
 
 from hymenoptera.atomic import alone
+from hymenoptera.digests import file_sha256
 from hymenoptera.errors import RequestError
 from hymenoptera.partial import Part, Whole
 
 log = logging.getLogger(__name__)
+
+MIN_BYTES_PER_S = 1000
+"""Less than this, over `timeout_s`, counts as nothing: at a byte a second no download ends."""
 
 _CHUNK_BYTES = 1 << 18
 
@@ -70,7 +73,7 @@ def download(
         url: an http or https address.
         target: the file's final place; its folder is made if need be.
         sha256_prefix: how the SHA-256 of the file must begin, in hexadecimal digits.
-        timeout_s: how long to wait for a connection, and for each next byte.
+        timeout_s: how long to wait for a connection, and for progress of MIN_BYTES_PER_S.
         attempts: how often to ask in all. A wrong address (404 and other 4xx) is asked once.
         backoff_s: the pause before the second attempt; it doubles before each further one.
 
@@ -106,8 +109,7 @@ def _is_there(target: Path, sha256_prefix: str | None) -> bool:
 
 
 def _sha256_begins(path: Path, prefix: str) -> bool:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest().startswith(prefix.lower())
+    return file_sha256(path).startswith(prefix.lower())
 
 
 def _verify(part: Part, sha256_prefix: str | None) -> None:
@@ -152,9 +154,15 @@ def _receive(part: Part, timeout_s: float) -> None:
                 disable=None,
             ) as bar,
         ):
+            since, came_bytes = time.monotonic(), 0
             while chunk := _read(response, part, timeout_s):
                 file.write(chunk)
                 bar.update(len(chunk))
+                came_bytes += len(chunk)
+                if time.monotonic() - since >= timeout_s:
+                    if came_bytes < MIN_BYTES_PER_S * timeout_s:
+                        raise _BrokenError(f"only {came_bytes} bytes came in {timeout_s:g} s")
+                    since, came_bytes = time.monotonic(), 0
             file.flush()
             os.fsync(file.fileno())
     if whole.size_bytes is not None and part.size_bytes != whole.size_bytes:
@@ -209,6 +217,8 @@ def _announced(response: http.client.HTTPResponse, part: Part) -> tuple[Whole, i
 def _refused(error: urllib.error.HTTPError, part: Part) -> NoReturn:
     error.close()
     reason = f"the server answers {error.code} {error.reason}".rstrip()
+    if 300 <= error.code < 400:  # urllib gives up on it, in several lines
+        reason = f"the server redirects ({error.code}) in a circle, or to what is no web address"
     if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
         part.drop()  # the file there is shorter now: another one
         raise _BrokenError(reason) from error

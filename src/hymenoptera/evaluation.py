@@ -65,23 +65,17 @@ def own_data(checkpoint: LoadedCheckpoint) -> PictureDataModule:
     """
     facts = checkpoint.facts.get("data")
     if facts is None:
-        raise RequestError(
-            "The checkpoint does not say where its run's pictures are: name a folder with --data."
-        )
+        raise RequestError("The checkpoint does not say where its run's pictures are.")
     root = Path(facts["root"])
     if not root.is_dir():
-        raise RequestError(
-            f"The run's pictures are no longer in {root}: put them back, or name a folder of "
-            f"class folders with --data."
-        )
+        raise RequestError(f"The run's pictures are no longer in {root}.")
     data: PictureDataModule = build({**checkpoint.config["data"], "on_error": "skip"})
     data.locate = lambda: root  # type: ignore[method-assign] # neither fetched nor drawn again
     data.setup()
     data.use(checkpoint.preprocessing)
     if data.facts()["manifest_hash"] != facts["manifest_hash"]:
         raise RequestError(
-            f"The pictures in {root} are not those of the run: some were added, changed or "
-            f"removed. Name a folder of class folders with --data to judge it on others."
+            f"The pictures in {root} are not those of the run: some were added, changed or removed."
         )
     return data
 
@@ -98,7 +92,12 @@ Pictures = tuple[Path, list[Sample], DataLoader[Any]]
 
 
 def _own(checkpoint: LoadedCheckpoint) -> Pictures:
-    data = own_data(checkpoint)
+    try:
+        data = own_data(checkpoint)
+    except RequestError as error:
+        raise RequestError(
+            f"{error} Put them back, or name a folder of class folders with --data."
+        ) from error
     return data.index.root, data.index.val, data.val_dataloader()
 
 

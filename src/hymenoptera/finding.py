@@ -3,7 +3,6 @@
 import io
 import logging
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +11,14 @@ from pytorch_lightning.loggers import TensorBoardLogger
 
 from hymenoptera.atomic import write_file
 from hymenoptera.callbacks.console import StepBar, quieten_libraries
-from hymenoptera.callbacks.interruption import InterruptedTraining, Interruption
+from hymenoptera.callbacks.interruption import InterruptedTraining, Interruption, interruptible
 from hymenoptera.callbacks.rate_range import RateRange
-from hymenoptera.config import build, build_named
+from hymenoptera.config import build_named
 from hymenoptera.errors import RunError
-from hymenoptera.models.module import ClassifierModule
 from hymenoptera.results import announcements, records
 from hymenoptera.results.learning_rates import RULES, draw_curve
 from hymenoptera.results.tables import format_duration
-from hymenoptera.training import Run, prepare
+from hymenoptera.training import QUIET, Run, prepare
 
 log = logging.getLogger(__name__)
 
@@ -82,17 +80,8 @@ def find_learning_rate(
 
 def _raise_rate(run: Run, search: RateRange, loggers: list[Any]) -> None:
     config = run.config
-    module = ClassifierModule(
-        run.classifier,
-        run.transfer.at_once(),
-        make_optimizer=partial(build, config["optimizer"]),
-        make_scheduler=None,
-        seed=config["seed"],
-        facts={},
-        label_smoothing=config["loss"]["label_smoothing"],
-        compute=run.compute(),
-    )
     steps = config["find_lr"]["steps"]
+    interruption = Interruption()
     trainer = pl.Trainer(
         **run.device.trainer_options(),
         default_root_dir=str(run.folder),
@@ -100,14 +89,13 @@ def _raise_rate(run: Run, search: RateRange, loggers: list[Any]) -> None:
         max_steps=steps,
         limit_val_batches=0,
         gradient_clip_val=config["trainer"]["gradient_clip_val"],
-        callbacks=[search, StepBar("raising the rate", steps), Interruption()],
+        callbacks=[search, StepBar("raising the rate", steps), interruption],
         logger=loggers or False,
-        log_every_n_steps=1,
         enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
+        **QUIET,
     )
-    trainer.fit(module, datamodule=run.data)
+    with interruptible(interruption):
+        trainer.fit(run.module(run.transfer.at_once(), scheduled=False), datamodule=run.data)
 
 
 def _keep_curve(

@@ -5,11 +5,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from hymenoptera.atomic import new_file
-from hymenoptera.callbacks.pictures import as_pictures
 from hymenoptera.models.checkpoint import LoadedCheckpoint
 from hymenoptera.models.grad_cam import GradCam
 from hymenoptera.predictor import Batch
-from hymenoptera.results.page import begin_page, end_page, escape
+from hymenoptera.preprocessing import as_pictures
+from hymenoptera.results.page import begin_page, end_page, escape, figure, image
 from hymenoptera.results.pictures import data_uri, overlay, side_by_side
 
 SIDE_PX = 224  # of a picture in the page
@@ -46,35 +46,29 @@ class Gallery:
 
     def add(self, batch: Batch) -> None:
         """Write the batch's pictures."""
-        for figure in self._figures(batch):
-            self._put(figure)
+        for tile in self._tiles(batch):
+            self._put(tile)
 
-    def _figures(self, batch: Batch) -> Iterator[str]:
+    def _tiles(self, batch: Batch) -> Iterator[str]:
         shown = iter(as_pictures(self._checkpoint.preprocessing.denormalise(batch.images)))
         heats = iter(self._heat(batch.images) if self._heat and len(batch.images) else ())
         for prediction in batch.predictions:
             short = "/".join(Path(prediction.name).parts[-2:])
             name = f"<span title='{escape(prediction.name)}'>{escape(short)}</span>"
             if prediction.error is not None:
-                yield (
-                    f"<figure><figcaption><b class='bad'>unreadable</b> "
-                    f"{escape(prediction.error)}<br>{name}</figcaption></figure>\n"
-                )
+                reason = f"<b class='bad'>unreadable</b> {escape(prediction.error)}"
+                yield figure("", f"{reason}<br>{name}") + "\n"
                 continue
             picture = next(shown)
             if self._heat:
                 picture = side_by_side(picture, overlay(picture, next(heats).numpy()))
             picture.thumbnail((SIDE_PX * 2, SIDE_PX))
-            shares = " ".join(
+            first, *others = (
                 f"{escape(label)} {100 * share:.1f} %"
-                for label, share in list(prediction.probabilities.items())[1:2]
+                for label, share in list(prediction.probabilities.items())[:2]
             )
-            yield (
-                f"<figure><img loading='lazy' alt='{escape(prediction.label)}' "
-                f"src='{data_uri(picture)}'><figcaption><b>{escape(prediction.label)} "
-                f"{100 * prediction.probability:.1f} %</b> {shares}<br>{name}</figcaption>"
-                f"</figure>\n"
-            )
+            caption = " ".join([f"<b>{first}</b>", *others])
+            yield figure(image(data_uri(picture), prediction.label), f"{caption}<br>{name}") + "\n"
 
     def _put(self, text: str) -> None:
-        self._file.write(text.encode())
+        self._file.write(text.encode(errors="backslashreplace"))

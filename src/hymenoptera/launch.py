@@ -5,14 +5,20 @@ every refused config answer as fast as Hydra alone does.
 """
 
 import gc
+import io
 import logging
 import os
 import shutil
+import signal
 import sys
+import threading
 import time
+import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from hydra.core.hydra_config import HydraConfig
@@ -53,6 +59,12 @@ def launch(main: Callable[[], None]) -> NoReturn:
     """
     global ARGUMENTS
     ARGUMENTS = sys.argv[1:]
+    signal.signal(signal.SIGTERM, _stop)  # as Ctrl-C: what is half-made is removed on the way out
+    threading.excepthook = _note  # TensorBoard's writer fails in a thread, then in the run too
+    logging.raiseExceptions = False  # a train.log that cannot be written ends nothing
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # LANG=C has no ±
+            stream.reconfigure(errors="replace")
     found = launched(os.environ)
     if found is not None and found.rank > 0:
         follow(found, ARGUMENTS, SHOW_TRACEBACKS)
@@ -61,14 +73,31 @@ def launch(main: Callable[[], None]) -> NoReturn:
         _check_options(sys.argv[1:])
         sys.argv[1:] = _continue_run([_expand_home(a) for a in sys.argv[1:]])
         main()
-    except (HymenopteraError, HydraException, OmegaConfBaseException, OSError) as error:
-        if SHOW_TRACEBACKS:
+    except Exception as error:
+        if SHOW_TRACEBACKS or not is_request(error):
             raise
         _end_with(_translate(error))
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)  # noqa: T201
         sys.exit(INTERRUPTED)
     sys.exit(0)
+
+
+def is_request(error: Exception) -> bool:
+    """Whether an error is of what was asked for, and not of the code."""
+    if isinstance(error, (HymenopteraError, HydraException, OmegaConfBaseException, OSError)):
+        return True
+    # Hydra raises ValueError and others
+    frame = list(traceback.walk_tb(error.__traceback__))[-1][0]
+    return not {"hydra", "omegaconf"}.isdisjoint(Path(frame.f_code.co_filename).parts)
+
+
+def _stop(number: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _note(failure: threading.ExceptHookArgs) -> None:
+    log.debug("A thread failed: %r", failure.exc_value)
 
 
 def run(cfg: DictConfig) -> None:
@@ -110,6 +139,8 @@ def run(cfg: DictConfig) -> None:
         _leave_nothing(folder)
         raise
     except Exception as error:
+        if isinstance(error, OSError):
+            error = _disk_error(error, folder)
         if alone and isinstance(error, RequestError):
             _leave_nothing(folder)
         if SHOW_TRACEBACKS or (alone and not isinstance(error, HymenopteraError)):
@@ -124,12 +155,28 @@ def run(cfg: DictConfig) -> None:
         if not isinstance(error, RunError):  # whose record is there already
             from hymenoptera.results.records import in_one_line, write_failure
 
-            write_failure(folder, in_one_line(error), overrides)
+            with suppress(OSError):  # of a disk that is full
+                write_failure(folder, in_one_line(error), overrides)
     finally:
         if team is not None:
             team.end(status)
     if status == INTERRUPTED or (status and alone):
         sys.exit(status)
+
+
+def _disk_error(error: OSError, folder: Path) -> HymenopteraError:
+    """A file or folder that cannot be read or written, in words."""
+    what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    if not folder.exists():  # Hydra had made it
+        return RunError(f"The run failed: {what}. Its folder {folder} is gone.")
+    if not (folder / "checkpoints").exists():
+        return RequestError(f"{what}.")
+    if not (folder / "checkpoints" / "last.ckpt").is_file():
+        return RunError(f"The run failed: {what}.")
+    return RunError(
+        f"The run failed: {what}.\nWhen that is mended, it goes on with: "
+        f"python train.py resume={folder}"
+    )
 
 
 class Preflight(Callback):
@@ -230,6 +277,12 @@ def _continue_run(arguments: list[str]) -> list[str]:
         for override in OmegaConf.to_object(OmegaConf.load(overrides))  # type: ignore[union-attr]
         if not str(override).startswith("resume=")
     ]
+    for override in map(str, kept):  # Hydra's own keys and options could have it run anything
+        if override.lstrip("+~").startswith(("hydra", "-")):
+            raise RequestError(
+                f"resume={given[-1]}: {overrides} holds {override}, which no run writes there. "
+                f"Resume folders only that you trust."
+            )
     # the run keeps the overrides it was begun with: what is given now may yet be refused
     quoted = str(folder).replace("\\", "\\\\").replace("'", "\\'")
     return [*map(str, kept), *arguments, f"hydra.run.dir='{quoted}'", "hydra.output_subdir=null"]
@@ -241,8 +294,6 @@ def _translate(error: Exception) -> HymenopteraError:
         return error
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, option = error.missing_cfg_file.rpartition("/")
-        if option.startswith("submitit"):
-            return RequestError("sweep=slurm needs its launcher: pip install -e '.[slurm]'")
         hint = nearest(option, error.options or ())
         return RequestError(f"{group}={option}: there is no such option of {group}. {hint}")
     cause = error.__cause__

@@ -15,14 +15,15 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from hymenoptera.data.pictures import UNREADABLE, upright_rgb, why_unreadable
-from hymenoptera.device import resolve_device
+from hymenoptera.data.pictures import UNREADABLE, open_picture, upright_rgb, why_unreadable
+from hymenoptera.device import Device, resolve_device
 from hymenoptera.errors import RequestError
 from hymenoptera.models.checkpoint import LoadedCheckpoint, load_checkpoint
 from hymenoptera.results.runs import find_checkpoint
 
 Picture = str | Path | Image.Image | NDArray[Any]
 
+LARGEST_PIXELS = 50_000_000  # of a picture when its shorter side has the network's length
 AHEAD = 2  # batches that are read while one is computed
 
 
@@ -85,7 +86,9 @@ class Predictor:
         self.classes = checkpoint.classes
         self.device = resolve_like(checkpoint, device)
         self.fabric = Fabric(**self.device.trainer_options())
-        self._network = self.fabric.setup_module(checkpoint.classifier.eval())
+        # as when the run was judged: the same sums, and convolutions are quickest so
+        network = checkpoint.classifier.to(memory_format=torch.channels_last)
+        self._network = self.fabric.setup_module(network)
         self._transform = checkpoint.preprocessing.transform()
 
     def predict(self, images: Picture | Iterable[Picture]) -> list[Prediction]:
@@ -137,7 +140,8 @@ class Predictor:
         images = torch.stack(readable) if readable else torch.empty(0, 3, size_px, size_px)
         shares: Iterator[list[float]] = iter(())
         if readable:
-            logits = self._network(images.to(self.fabric.device))  # (R, C)
+            given = images.to(self.fabric.device, memory_format=torch.channels_last)
+            logits = self._network(given)  # (R, C)
             shares = iter(logits.float().softmax(dim=1).cpu().tolist())
         predictions = [
             Prediction(name, {}, error=tensor)
@@ -157,17 +161,20 @@ class Predictor:
             if isinstance(picture, str | Path):
                 if not Path(picture).is_file():
                     return "there is no such file"
-                with Image.open(picture) as opened:
+                with open_picture(Path(picture)) as opened:
                     image = upright_rgb(opened)
             elif isinstance(picture, Image.Image):
                 image = upright_rgb(picture)
             else:
                 image = _from_array(np.asarray(picture))
-            prepared: Tensor = self._transform(image)
-            return prepared
         except UNREADABLE as error:
             named = isinstance(picture, str | Path)
             return why_unreadable(error, Path(str(picture))) if named else str(error)
+        short, long = sorted(image.size)
+        if long * self.checkpoint.preprocessing.resize_px**2 > LARGEST_PIXELS * short:
+            return f"it is too narrow to be resized: {image.width} x {image.height} pixels"
+        prepared: Tensor = self._transform(image)
+        return prepared
 
 
 def load_predictor(path: Path, device: str = "auto") -> Predictor:
@@ -179,9 +186,19 @@ def load_predictor(path: Path, device: str = "auto") -> Predictor:
     return Predictor(load_checkpoint(find_checkpoint(path)), device)
 
 
-def resolve_like(checkpoint: LoadedCheckpoint, device: str) -> Any:
-    """A device, with the precision of the checkpoint's run where that ran on one of its kind."""
-    resolved = resolve_device(device, "auto", "auto")
+def resolve_like(checkpoint: LoadedCheckpoint, device: str) -> Device:
+    """A device, with the precision of the checkpoint's run where that ran on one of its kind.
+
+    Raises:
+        RequestError: there is no such device here.
+    """
+    try:
+        resolved = resolve_device(device, "auto", "auto")
+    except RequestError as error:
+        raise RequestError(
+            f"device {device}: there is none here, or this torch ({torch.__version__}) cannot use "
+            f"it. The device cpu is everywhere."
+        ) from error
     recorded = checkpoint.facts.get("device", {})
     if recorded.get("accelerator") == resolved.accelerator:
         return resolve_device(resolved.accelerator, "auto", recorded["precision"])

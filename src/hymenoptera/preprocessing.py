@@ -4,8 +4,12 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
+
+MAX_ASPECT = 20
+"""Of a picture's sides. Resizing a line of 1 x 5000 px would make 232 x 1 160 000 of it."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,7 @@ class Preprocessing:
         """
         return v2.Compose(
             [
+                within_aspect,
                 v2.Resize(self.resize_px, InterpolationMode(self.interpolation)),
                 v2.CenterCrop(self.crop_px),
                 *self._to_tensor(),
@@ -95,3 +100,23 @@ class Preprocessing:
             v2.ToDtype(torch.float32, scale=True),
             v2.Normalize(list(self.mean), list(self.std)),
         ]
+
+
+def as_pictures(images: Tensor) -> list[Image.Image]:
+    """Images as PIL pictures.
+
+    Args:
+        images: (N, 3, H, W) float32 on the scale 0 to 1.
+    """
+    pixels = (images * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()  # (N, H, W, 3)
+    return [Image.fromarray(picture) for picture in pixels]
+
+
+def within_aspect(picture: Image.Image) -> Image.Image:
+    """Cut a picture that is longer than MAX_ASPECT times its width to its middle."""
+    width, height = picture.size
+    longest = MAX_ASPECT * min(width, height)
+    if max(width, height) <= longest:
+        return picture
+    left, top = max(0, width - longest) // 2, max(0, height - longest) // 2
+    return picture.crop((left, top, left + min(width, longest), top + min(height, longest)))

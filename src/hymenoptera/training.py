@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -17,19 +18,20 @@ from torch.utils.tensorboard import SummaryWriter
 
 from hymenoptera.caching import Cut, cache_features
 from hymenoptera.callbacks.console import Console, quieten_libraries
+from hymenoptera.callbacks.finite import FiniteLoss
 from hymenoptera.callbacks.history import History
-from hymenoptera.callbacks.hparams import Hparams
-from hymenoptera.callbacks.interruption import InterruptedTraining, Interruption
+from hymenoptera.callbacks.interruption import InterruptedTraining, Interruption, interruptible
 from hymenoptera.callbacks.judgement import Judged, tell
 from hymenoptera.callbacks.pruning import Pruning
-from hymenoptera.config import build, build_named, flatten
+from hymenoptera.config import build, build_named
 from hymenoptera.data.datamodule import PictureDataModule
 from hymenoptera.data.manifest import write_manifest
 from hymenoptera.device import Device, resolve_device
 from hymenoptera.errors import RequestError, RunError
+from hymenoptera.memory import explained, fit_within_memory
 from hymenoptera.models import checkpoint as checkpoints
 from hymenoptera.models.classifier import Classifier
-from hymenoptera.models.inference import predict
+from hymenoptera.models.inference import inputs_of, predict
 from hymenoptera.models.module import ClassifierModule
 from hymenoptera.models.transfer import Transfer
 from hymenoptera.ranks import sharing
@@ -41,15 +43,11 @@ from hymenoptera.study import trial_of
 
 log = logging.getLogger(__name__)
 
-SETTINGS = (  # in TensorBoard's HPARAMS, whether they were overridden or not
-    "seed",
-    "data.batch_size",
-    "model.name",
-    "model.weights",
-    "optimizer._target_",
-    "optimizer.lr",
-    "trainer.max_epochs",
-)
+QUIET: dict[str, Any] = {  # of a Trainer that leaves the console to this project
+    "log_every_n_steps": 1,  # an epoch may have eight steps
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+}
 
 
 @dataclass
@@ -88,8 +86,28 @@ class Run:
 
     def compute(self) -> Callable[[Tensor], Tensor]:
         """From a batch's first tensor to logits (B, C); compiled, where the config says so."""
-        network = self.classifier if self.cut is None else self.cut.upper(self.classifier)
+        network = self.classifier if self.cut is None else self.cut.upper_part
         return torch.compile(network.forward) if self.config["compile"] else network.forward
+
+    def module(self, transfer: Transfer, *, scheduled: bool = True) -> ClassifierModule:
+        """What the Trainer fits.
+
+        Args:
+            transfer: what is trained, the run's own or one that follows from it.
+            scheduled: whether the learning rate follows the config's schedule.
+        """
+        config, scheduler = self.config, self.config["scheduler"]
+        has_schedule = scheduled and scheduler["_target_"]
+        return ClassifierModule(
+            self.classifier,
+            transfer,
+            make_optimizer=partial(build, sharing.scale_rate(config, self.team)),
+            make_scheduler=partial(build, scheduler) if has_schedule else None,
+            seed=config["seed"],
+            facts=checkpoints.describe(self.classifier, config, self.record),
+            **config["loss"],
+            compute=self.compute(),
+        )
 
 
 def train(
@@ -135,14 +153,19 @@ def train(
     fit_began = time.monotonic()
     failure: Exception | None = None
     try:
-        _fit(run)
+        fit_within_memory(
+            lambda: _fit(run), lambda: _go_back(run), run.config, run.data, run.classifier
+        )
         status = "completed"
     except InterruptedTraining:
         status = "interrupted"
+        # judging takes its time, and a scheduler that stops a run may not give it
+        _record(run, status, None, time.monotonic() - fit_began, time.monotonic() - began)
+        log.info("%s", announcements.interruption(folder))
     except RequestError:  # the Trainer or the optimizer refused, before the first step
         raise
     except Exception as error:
-        status, failure = "failed", team.reason(error)
+        status, failure = "failed", explained(team.reason(error), config)
     team.release()
     run.data.rank, run.data.world_size = 0, 1  # the leader judges all pictures by itself
     fit_s = time.monotonic() - fit_began
@@ -291,49 +314,50 @@ def _go_on(
     return int(checkpoint["global_step"])
 
 
+def _go_back(run: Run) -> None:
+    """Take up the run's last checkpoint, or begin anew where it has none."""
+    last = run.folder / "checkpoints" / "last.ckpt"
+    run.history.rows.clear()
+    if last.is_file():
+        manifest_hash = run.record["data"]["manifest_hash"]
+        run.resumed_step = _go_on(last, run.classifier, run.data, manifest_hash)
+        run.resume = last
+
+
 def _fit(run: Run) -> None:
     config = run.config
-    scheduler = config["scheduler"]
     leads = run.team.is_leader
     trial = trial_of(run.folder) if run.team.size == 1 else None
     pruning = [] if trial is None else [Pruning(trial, run.history)]
-    module = ClassifierModule(
-        run.classifier,
-        run.transfer,
-        make_optimizer=partial(build, sharing.scale_rate(config, run.team)),
-        make_scheduler=partial(build, scheduler) if scheduler["_target_"] else None,
-        seed=config["seed"],
-        facts=checkpoints.describe(run.classifier, config, run.record),
-        label_smoothing=config["loss"]["label_smoothing"],
-        compute=run.compute(),
-    )
     late = any(group["first_epoch"] > 1 for group in run.record["model"]["trained"])
     run.watchers = list(build_named(config["callbacks"]).values())
     if not leads:  # what watches a run watches it from the leader, what steers it is everywhere
         run.watchers = [watcher for watcher in run.watchers if not sharing.only_watches(watcher)]
+    interruption = Interruption()
     callbacks: list[Callback] = [
         run.history,
-        *([Console(run.history), Hparams(_hparams(run), run.history)] if leads else []),
-        Interruption(),
+        *([Console(run.history)] if leads else []),
+        interruption,
+        FiniteLoss(),
         *pruning,
         *run.watchers,
     ]
     trainer: pl.Trainer = build(
-        sharing.trainer_node(config["trainer"], run.device, run.team, late=late),
+        sharing.trainer_node(config["trainer"]),
+        **sharing.trainer_options(config["trainer"], run.device, run.team, late=late),
         default_root_dir=str(run.folder),
         callbacks=callbacks,
         logger=(list(build_named(_loggers(run)).values()) if leads else []) or False,
         num_sanity_val_steps=0,
-        log_every_n_steps=1,  # an epoch may have eight steps
-        enable_progress_bar=False,  # Console has its own
-        enable_model_summary=False,
+        **QUIET,
     )
-    trainer.fit(
-        module,
-        datamodule=run.data,
-        ckpt_path=None if run.resume is None else str(run.resume),
-        weights_only=True,
-    )
+    with interruptible(interruption):
+        trainer.fit(
+            run.module(run.transfer),
+            datamodule=run.data,
+            ckpt_path=None if run.resume is None else str(run.resume),
+            weights_only=True,
+        )
     if pruning and pruning[0].pruned_after:
         run.record["pruned_after"] = pruning[0].pruned_after
 
@@ -353,17 +377,6 @@ def _loggers(run: Run) -> dict[str, Any]:
     return {
         name: {**node, "purge_step": run.resumed_step} if "purge_step" in node else node
         for name, node in nodes.items()
-    }
-
-
-def _hparams(run: Run) -> dict[str, Any]:
-    """The settings that matter always, and all that the command line overrode."""
-    leaves = flatten(run.config)
-    overridden = [override.lstrip("+~").split("=")[0] for override in run.record["overrides"]]
-    return {
-        key: value
-        for key, value in leaves.items()
-        if key in SETTINGS or any(key == o or key.startswith(f"{o}.") for o in overridden)
     }
 
 
@@ -398,14 +411,22 @@ def _judge(run: Run) -> dict[str, Any] | None:
     checkpoint = checkpoints.load_checkpoint(path)
     # what stayed frozen is what it was when the features were computed
     network = run.cut.upper(checkpoint.classifier) if run.cut else checkpoint.classifier
-    labels, probabilities = predict(
-        network, run.data.val_dataloader(), **run.device.trainer_options()
-    )
+    head = checkpoint.classifier.head
+    with inputs_of(head) as features:
+        labels, probabilities = predict(
+            network, run.data.val_dataloader(), **run.device.trainer_options()
+        )
+    checkpoint.classifier.to(head.weight)  # where only the upper part has been moved
     index = run.data.index
     names = [sample.path.relative_to(index.root).as_posix() for sample in index.val]
     records.write_predictions(run.folder, names, labels, probabilities, index.classes)
     judgement = Judgement(index.classes, np.array(labels), np.array(probabilities), names)
-    _draw(run, checkpoint, judgement)
+    with _board(run) as writer:
+        vectors = torch.cat(features).numpy()
+        tell(
+            run.watchers,
+            Judged(run.folder, checkpoint, judgement, index.val, vectors, writer),
+        )
     return {
         "epoch": checkpoint.epoch,
         "checkpoint": "checkpoints/best.ckpt",
@@ -413,10 +434,16 @@ def _judge(run: Run) -> dict[str, Any] | None:
     }
 
 
-def _draw(run: Run, checkpoint: checkpoints.LoadedCheckpoint, judgement: Judgement) -> None:
-    """Have the callbacks that wait for it draw how the best checkpoint judges."""
-    writes = any("TensorBoardLogger" in node["_target_"] for node in _loggers(run).values() if node)
-    writer = SummaryWriter(str(run.folder)) if writes else None
-    tell(run.watchers, Judged(run.folder, checkpoint, judgement, run.data.index.val, writer))
-    if writer is not None:
-        writer.close()
+@contextmanager
+def _board(run: Run) -> Iterator[SummaryWriter | None]:
+    """TensorBoard's events again, after the Trainer has closed them; None where there are none."""
+    nodes = _loggers(run).values()
+    if not any(
+        "TensorBoardLogger" in node["_target_"]
+        for node in nodes
+        if node and node.get("enabled", True)
+    ):
+        yield None
+        return
+    with SummaryWriter(str(run.folder)) as writer:
+        yield writer

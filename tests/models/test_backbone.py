@@ -7,10 +7,10 @@ import torch
 from safetensors.torch import save_file
 from torchvision.models import get_model, get_model_weights
 
-from hymenoptera.config import BACKBONES
 from hymenoptera.errors import RequestError
 from hymenoptera.models.backbone import build_backbone
 from hymenoptera.models.classifier import Classifier
+from hymenoptera.rules import BACKBONES
 
 FEATURES = {
     "resnet18": 512,

@@ -85,15 +85,18 @@ def test_a_missing_extra_is_one_line(
 ) -> None:
     checkpoint = load_checkpoint(finished_run / "checkpoints" / "best.ckpt")
     monkeypatch.setattr(export, "find_spec", lambda name: None)
-    with pytest.raises(export.RequestError, match=r"pip install 'hymenoptera\[export\]'"):
+    with pytest.raises(export.RequestError, match=r"pip install -e '\.\[export\]'"):
         export.export(checkpoint, "onnx", finished_run / "x", torch.randn(2, 3, 32, 32))
 
 
 def test_no_pictures_to_compare_on(
     tmp_path: Path, hymenoptera: Callable[..., Ended], finished_run: Path
 ) -> None:
-    command = ("export", str(finished_run), "--format", "safetensors", "--output", "x")
-    ended = hymenoptera(*command, "--compare-on", str(tmp_path))
+    command = ("export", str(finished_run), "--format", "safetensors", "--output")
+    ended = hymenoptera(*command, "x.safetensors", "--compare-on", str(tmp_path))
     assert ended.status == 2
     assert "--compare-on FOLDER" in ended.err
-    assert not (tmp_path / "x").exists()
+    ended = hymenoptera(*command, "x.onnx")
+    assert ended.status == 2
+    assert "ends in .safetensors" in ended.err
+    assert {path.name for path in tmp_path.iterdir()} == {"out.txt", "err.txt"}

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from hymenoptera.config import BACKBONES
 from hymenoptera.models.backbone import Backbone, build_backbone
 from hymenoptera.models.classifier import Classifier
-from hymenoptera.models.grad_cam import GradCam, target_layer
+from hymenoptera.models.grad_cam import GradCam, _as_maps, target_layer
 from hymenoptera.preprocessing import Preprocessing
+from hymenoptera.rules import BACKBONES
 
 
 class TwoChannels(nn.Module):
@@ -88,11 +88,30 @@ def test_every_backbone_that_is_offered(name: str) -> None:
         nn.init.normal_(classifier.head.weight)
     assert target_layer(classifier) == LAYERS[name]
     size_px = classifier.preprocessing.crop_px
-    images = torch.randn(2, 3, size_px, size_px)
+    images = torch.randn(1, 3, size_px, size_px).repeat(2, 1, 1, 1)
+    images[1, :, :32, -32:] += 3 * torch.randn(3, 32, 32)
     cam = GradCam(classifier)
+    given: list[torch.Tensor] = []
+    hook = classifier.get_submodule(cam.layer_name).register_forward_hook(
+        lambda module, inputs, output: given.append(_as_maps(output.detach()))
+    )
     heats = [cam(images, torch.tensor([label, label])) for label in range(3)]
+    hook.remove()
     assert all(heat.shape == (2, size_px, size_px) for heat in heats)
     assert all(heat.min() >= 0 and heat.max() <= 1 for heat in heats)
     assert any(heat.amax(dim=(1, 2)).eq(1).any() for heat in heats)
     assert all(parameter.grad is None for parameter in classifier.parameters())
     assert torch.is_grad_enabled()
+    if name.startswith("vit"):  # its maps are folded from tokens
+        assert greatest_change(given[0]) == ("above", "right")
+
+
+def greatest_change(maps: torch.Tensor) -> tuple[str, str]:
+    """Where two pictures' maps (2, K, h, w) differ most."""
+    change = (maps[1] - maps[0]).abs().sum(dim=0)  # (h, w)
+    row, column = divmod(int(change.argmax()), change.shape[1])
+    third = change.shape[0] / 3
+    return (
+        "above" if row < third else "below",
+        "right" if column >= change.shape[1] - third else "left",
+    )

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from hymenoptera.config import BACKBONES
 from hymenoptera.models.backbone import build_backbone
 from hymenoptera.models.classifier import Classifier
 from hymenoptera.models.stages import cut, find_stages
+from hymenoptera.rules import BACKBONES
 
 STAGES = {"mobilenet_v3_small": 5, "efficientnet_b0": 5, "vit_b_16": 13}  # others: 4
 

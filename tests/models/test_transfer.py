@@ -7,7 +7,6 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from hymenoptera.config import BACKBONES
 from hymenoptera.errors import RequestError
 from hymenoptera.models.backbone import build_backbone
 from hymenoptera.models.classifier import Classifier
@@ -15,6 +14,7 @@ from hymenoptera.models.module import ClassifierModule
 from hymenoptera.models.schedulers import one_cycle
 from hymenoptera.models.stages import find_stages
 from hymenoptera.models.transfer import Transfer
+from hymenoptera.rules import BACKBONES
 
 
 def classifier(name: str = "resnet18") -> Classifier:

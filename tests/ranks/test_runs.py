@@ -257,7 +257,7 @@ def test_the_program_starts_its_processes_itself(tmp_path: Path, odd: Path) -> N
     assert ended.stdout.count("checkpoint runs/") == 1
     (run_folder,) = (tmp_path / "runs").iterdir()
     assert {p.name for p in run_folder.iterdir() if not p.name.startswith("events")} == {
-        *(".hydra", "train.log", "checkpoints", "pictures"),
+        *(".hydra", "train.log", "checkpoints", "pictures", "embeddings", "projector_config.pbtxt"),
         *("metrics.csv", "predictions.csv", "summary.json", "hparams.yaml", "report.html"),
     }
     assert len(list(run_folder.glob("events*"))) <= 2  # the run's, and the judgement's

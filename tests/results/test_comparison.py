@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from hymenoptera.errors import RequestError
-from hymenoptera.results.comparison import compare_runs
+from hymenoptera.results.comparison import compare_runs, comparison_lines
 from hymenoptera.results.records import write_predictions
 
 
@@ -19,11 +19,15 @@ def run(folder: Path, wrong: int) -> Path:
 
 def test_two_runs_are_compared_by_mcnemars_exact_test(tmp_path: Path) -> None:
     good, bad = run(tmp_path / "good", 2), run(tmp_path / "bad", 12)
-    text = compare_runs(good, bad)
+    found = compare_runs(good, bad)
+    assert (found["count"], found["p"], found["differ"]) == (100, 2 / 2**10, True)
+    assert [r["right_alone"] for r in found["runs"]] == [10, 0]
+    text = comparison_lines(found)
     assert "98.0 %" in text
     assert "right in the first alone: 10; right in the second alone: 0" in text
     assert "differ" in text
     assert f"p = {2 / 2**10:.3g}" in text
-    assert "cannot be told apart" in compare_runs(good, run(tmp_path / "near", 4))
+    near = compare_runs(good, run(tmp_path / "near", 4))
+    assert not near["differ"] and "cannot be told apart" in comparison_lines(near)
     with pytest.raises(RequestError, match=r"no predictions\.csv"):
         compare_runs(good, tmp_path)

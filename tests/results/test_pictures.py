@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from hymenoptera.results.pictures import data_uri, overlay, picture_grid, thumbnail
+from hymenoptera.results.pictures import data_uri, overlay, picture_grid, sprite, thumbnail
 
 
 def test_every_picture_stands_under_its_title() -> None:
@@ -43,6 +43,17 @@ def test_a_thumbnail_keeps_the_proportion_and_a_lost_picture_gives_none(tmp_path
     assert thumbnail(tmp_path / "gone.png", 50) is None
     path.write_bytes(path.read_bytes()[:40])
     assert thumbnail(path, 50) is None
+
+
+def test_a_sheet_has_each_thumbnail_in_the_middle_of_its_place() -> None:
+    reds = [Image.new("RGB", (10, 4), (red, 0, 0)) for red in (50, 100, 150)]
+    sheet = sprite([*reds[:2], None, reds[2], reds[0]], 10)
+    assert sheet.size == (30, 30)
+    assert [sheet.getpixel((x, y))[0] for y in (5, 15) for x in (5, 15, 25)] == [
+        *(50, 100, 255),
+        *(150, 50, 255),
+    ]
+    assert sheet.getpixel((5, 1)) == sheet.getpixel((5, 8)) == (255, 255, 255)
 
 
 def test_a_data_uri_holds_the_picture() -> None:

@@ -13,5 +13,10 @@ def test_durations_as_a_person_says_them(seconds: float, words: str) -> None:
     assert format_duration(seconds) == words
 
 
-def test_columns_are_as_wide_as_their_longest_cell() -> None:
-    assert format_table([["a", "bb"], ["ccc", ""]]) == "a    bb\n---  --\nccc"
+def test_columns_are_as_wide_as_their_longest_cell_and_nothing_is_markup() -> None:
+    head, line, first, second = format_table([["a", "bb"], ["ccc", "[b]"], ["", "x" * 200]]).split(
+        "\n"
+    )
+    assert head.index("bb") == first.index("[b]") == second.index("x")
+    assert set(line.strip()) == {"─"}
+    assert second.endswith("x" * 200)

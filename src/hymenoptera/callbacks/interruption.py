@@ -3,10 +3,13 @@
 import logging
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 log = logging.getLogger(__name__)
 
@@ -15,22 +18,56 @@ class InterruptedTraining(Exception):  # noqa: N818
     """Training was asked to stop. Raised between two batches, through the Trainer."""
 
 
+@contextmanager
+def interruptible(interruption: "Interruption") -> Iterator[None]:
+    """Make whatever ends a fit that was asked to stop an `InterruptedTraining`.
+
+    Lightning answers SIGTERM with a SystemExit of its own, of status 0; and a signal to all
+    processes ends those that read pictures, which the Trainer takes for a failure.
+    """
+    try:
+        yield
+    except (SIGTERMException, Exception) as error:
+        if interruption.asked:
+            raise InterruptedTraining from error
+        raise
+
+
 class Interruption(pl.Callback):
     """Turns the first SIGINT or SIGTERM into `InterruptedTraining` at the end of the batch.
 
     The second one ends the process at once, with status 130. (Left to itself, Lightning ends the
     process at the first, and the record is never written.) Of several processes all stop at the
     batch in which one was asked to.
+
+    Attributes:
+        asked: whether one has come.
     """
 
     def __init__(self) -> None:
-        self._asked = False
+        self.asked = False
         self._before: dict[signal.Signals, Any] = {}
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take over the signals."""
+        """Take over the signals; the scheduler's has to wait until training begins.
+
+        Until then Lightning puts a handler of its own in front, in which it would talk to the other
+        processes of a run, that do something else.
+        """
         for number in (signal.SIGINT, signal.SIGTERM):
             self._before[number] = signal.signal(number, self._ask)
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take over the scheduler's signal, which may have come by now."""
+        signal.signal(signal.SIGTERM, self._ask)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Let the signal through: training may not have begun."""
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
 
     def on_train_batch_end(
         self,
@@ -62,14 +99,15 @@ class Interruption(pl.Callback):
         self._before.clear()
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self._asked:
+        if self.asked:
             os._exit(130)
-        self._asked = True
+        self.asked = True
         log.warning("Stopping at the end of this batch; once more leaves at once.")
 
     def _stop_if_asked(self, trainer: pl.Trainer) -> None:
-        asked = self._asked
+        asked = self.asked
         if trainer.world_size > 1:
             asked = trainer.strategy.reduce_boolean_decision(asked, all=False)
         if asked:
+            self.asked = True  # whichever process was
             raise InterruptedTraining

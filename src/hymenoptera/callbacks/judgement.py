@@ -1,6 +1,7 @@
 """Pictures of how the best checkpoint judges: drawn once, after the last epoch."""
 
 import logging
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from numpy.typing import NDArray
 from torch.utils.tensorboard import SummaryWriter
 
-from hymenoptera.callbacks.pictures import as_pictures
 from hymenoptera.data.folders import Sample
 from hymenoptera.data.pictures import read_picture
 from hymenoptera.models.checkpoint import LoadedCheckpoint
 from hymenoptera.models.grad_cam import GradCam
+from hymenoptera.preprocessing import as_pictures
 from hymenoptera.results.figures import (
     as_pixels,
     confusion_figure,
@@ -37,6 +39,7 @@ class Judged:
         checkpoint: the best one.
         judgement: of the validation pictures.
         samples: the validation pictures, in the judgement's order.
+        features: (N, D) float32, what the head was given of each.
         writer: to TensorBoard, where the run writes there.
     """
 
@@ -44,6 +47,7 @@ class Judged:
     checkpoint: LoadedCheckpoint
     judgement: Judgement
     samples: list[Sample]
+    features: NDArray[np.float32]
     writer: SummaryWriter | None
 
 
@@ -70,7 +74,7 @@ class JudgementFigures(AfterJudging):
             ("precision_recall", precision_recall_figure(found)),
         ):
             judged.writer.add_image(f"best/{name}", as_pixels(figure), epoch, dataformats="HWC")
-        error = expected_calibration_error(found.labels, found.probabilities)
+        error = expected_calibration_error(found)
         judged.writer.add_scalar("best/expected_calibration_error", error, epoch)
         for label, name in enumerate(found.classes):
             judged.writer.add_pr_curve(
@@ -95,32 +99,47 @@ class GradCamPictures(AfterJudging):
 
     def on_judged(self, judged: Judged) -> None:
         """Draw and save them."""
-        found = judged.judgement
+        found, preprocessing = judged.judgement, judged.checkpoint.preprocessing
         good = np.flatnonzero(found.predicted == found.labels)
         places = np.linspace(0, len(good) - 1, min(self.right, len(good))).astype(int)
-        some = [int(good[place]) for place in places]
-        for name, chosen in (("worst_mistakes", found.worst(self.wrong)), ("right", some)):
-            if not chosen:
-                continue
-            preprocessing = judged.checkpoint.preprocessing
-            prepare = preprocessing.transform()
-            images = torch.stack([prepare(read_picture(judged.samples[i].path)) for i in chosen])
-            heats = GradCam(judged.checkpoint.classifier)(images)
-            pairs = [
-                side_by_side(picture, overlay(picture, heat.numpy()))
-                for picture, heat in zip(
-                    as_pictures(preprocessing.denormalise(images)), heats, strict=True
-                )
-            ]
-            for position, pair in zip(chosen, pairs, strict=True):
-                path = heat_file(judged.folder, found.paths[position])
-                path.parent.mkdir(parents=True, exist_ok=True)
-                pair.save(path, quality=85)
-            if judged.writer is not None:
-                grid = picture_grid(pairs, [_title(found, position) for position in chosen])
+        groups = {"worst_mistakes": found.worst(self.wrong), "right": good[places].tolist()}
+        chosen = [position for group in groups.values() for position in group]
+        if not chosen:
+            return
+        prepare = preprocessing.transform()
+        images = torch.stack([prepare(read_picture(judged.samples[i].path)) for i in chosen])
+        heats = GradCam(judged.checkpoint.classifier)(images)
+        pairs = {
+            position: side_by_side(picture, overlay(picture, heat.numpy()))
+            for position, picture, heat in zip(
+                chosen, as_pictures(preprocessing.denormalise(images)), heats, strict=True
+            )
+        }
+        for position, pair in pairs.items():
+            path = heat_file(judged.folder, found.paths[position])
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pair.save(path, quality=85)
+        for name, group in groups.items():
+            if judged.writer is not None and group:
+                grid = picture_grid([pairs[i] for i in group], [_title(found, i) for i in group])
                 judged.writer.add_image(
                     f"best/{name}", np.asarray(grid), judged.checkpoint.epoch, dataformats="HWC"
                 )
+
+
+class ModelGraph(AfterJudging):
+    """What the network computes, layer by layer."""
+
+    def on_judged(self, judged: Judged) -> None:
+        """Trace the best checkpoint's classifier over a blank picture."""
+        if judged.writer is None:
+            return
+        classifier = judged.checkpoint.classifier
+        side_px = judged.checkpoint.preprocessing.crop_px
+        blank = classifier.head.weight.new_zeros(1, 3, side_px, side_px)
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")  # of the tracer, on branches that never change
+            judged.writer.add_graph(classifier, blank)
 
 
 def tell(callbacks: Iterable[pl.Callback], judged: Judged) -> None:

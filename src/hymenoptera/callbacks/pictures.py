@@ -4,23 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytorch_lightning as pl
-from PIL import Image
-from pytorch_lightning.loggers import TensorBoardLogger
-from torch import Tensor
 
+from hymenoptera.callbacks.boards import tensorboards
 from hymenoptera.data.datamodule import PictureDataModule
 from hymenoptera.models.module import ClassifierModule
+from hymenoptera.preprocessing import as_pictures
 from hymenoptera.results.pictures import picture_grid
-
-
-def as_pictures(images: Tensor) -> list[Image.Image]:
-    """Images as PIL pictures.
-
-    Args:
-        images: (N, 3, H, W) float32 on the scale 0 to 1.
-    """
-    pixels = (images * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()  # (N, H, W, 3)
-    return [Image.fromarray(picture) for picture in pixels]
 
 
 class AugmentedPictures(pl.Callback):
@@ -46,8 +35,5 @@ class AugmentedPictures(pl.Callback):
         path = Path(trainer.default_root_dir) / "pictures" / "augmented.png"
         path.parent.mkdir(exist_ok=True)
         grid.save(path)
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_image(
-                    "pictures/augmented", np.asarray(grid), dataformats="HWC"
-                )
+        for logger in tensorboards(trainer):
+            logger.experiment.add_image("pictures/augmented", np.asarray(grid), dataformats="HWC")

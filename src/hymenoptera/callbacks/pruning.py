@@ -10,6 +10,8 @@ from hymenoptera.callbacks.history import History
 class Pruning(pl.Callback):
     """Reports each epoch's validation accuracy to an Optuna trial, and stops where it says so.
 
+    It never stops in the first quarter of the epochs, where a schedule is still warming up.
+
     Attributes:
         pruned_after: the epoch after which the run was stopped; None where it was not.
 
@@ -27,6 +29,7 @@ class Pruning(pl.Callback):
         """Report, and stop if the trial is to be pruned."""
         row = self._history.rows[-1]
         self._trial.report(row["val/accuracy"], int(row["epoch"]))
-        if self._trial.should_prune() and row["epoch"] < (trainer.max_epochs or 0):
+        epochs = trainer.max_epochs or 0
+        if epochs / 4 <= row["epoch"] < epochs and self._trial.should_prune():
             self.pruned_after = int(row["epoch"])
             trainer.should_stop = True

@@ -3,6 +3,8 @@
 import lzma
 import shutil
 import stat
+import struct
+import unicodedata
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -19,9 +21,15 @@ MAX_RATIO = 100
 """The most by which unpacking may multiply an archive's size. Pictures stay near 1, text near 4;
 a bomb made to fill the disk reaches 1000 and more."""
 
+MAX_MEMBERS = 200_000
+"""The most files and folders that an archive may make."""
+
 _JUNK = {"__MACOSX", ".DS_Store", "Thumbs.db"}  # what macOS and Windows add when they pack
 _CHUNK_BYTES = 1 << 20
-_DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError)
+_DAMAGE = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError),
+    *(ValueError, RuntimeError, struct.error),  # of a local header that makes no sense
+)
 
 
 def open_zip(archive: Path) -> zipfile.ZipFile:
@@ -54,8 +62,9 @@ def unpack(archive: Path, target: Path) -> None:
     """Unpack a zip into a folder, or refuse it before anything outside the folder is touched.
 
     Refused are members with absolute paths, `..`, drive letters or backslashes, links, devices,
-    encrypted members, two members of one name, more than `MAX_TOTAL_BYTES` in all and a ratio
-    above `MAX_RATIO`. What macOS and Windows add by themselves (`__MACOSX/`) is left out.
+    encrypted members, two members of one name, names that differ in case alone (one folder on
+    some disks, two on others), more than `MAX_MEMBERS`, more than `MAX_TOTAL_BYTES` in all and a
+    ratio above `MAX_RATIO`. What macOS and Windows add by themselves (`__MACOSX/`) is left out.
 
     Args:
         archive: the zip.
@@ -81,7 +90,10 @@ def _is_junk(info: zipfile.ZipInfo) -> bool:
 
 def _refusal(members: list[zipfile.ZipInfo], archive_bytes: int) -> str:
     """Say why an archive is not to be unpacked; an empty text where nothing speaks against it."""
+    if len(members) > MAX_MEMBERS:
+        return f"it has {len(members)} members, more than {MAX_MEMBERS}"
     names = set()
+    spellings: dict[str, str] = {}
     for info in members:
         reason = _member_refusal(info)
         if reason:
@@ -89,6 +101,11 @@ def _refusal(members: list[zipfile.ZipInfo], archive_bytes: int) -> str:
         if info.filename.rstrip("/") in names:
             return f"its member {info.orig_filename!r} is there twice"
         names.add(info.filename.rstrip("/"))
+        path = PurePosixPath(info.filename)
+        for place in map(str, (path, *path.parents)):
+            other = spellings.setdefault(unicodedata.normalize("NFC", place).casefold(), place)
+            if other != place:
+                return f"its members {other!r} and {place!r} differ in case or accents alone"
     # zipfile reads no more of a member than it declares, so the declared sizes are a true limit
     total_bytes = sum(info.file_size for info in members)
     if total_bytes > MAX_TOTAL_BYTES:
@@ -139,7 +156,7 @@ def _extract(
         for info in members:
             try:
                 _extract_member(zipped, info, target, bar)
-            except (*_DAMAGE, NotImplementedError) as error:
+            except _DAMAGE as error:
                 raise RequestError(
                     f"{archive} is damaged: its member {info.filename} cannot be read "
                     f"({error or 'it ends too early'}). Get the archive again."

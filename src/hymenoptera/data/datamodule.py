@@ -1,7 +1,7 @@
 """LightningDataModules: a source of pictures each, one way of loading them for all."""
 
 import os
-from collections.abc import Iterable
+import signal
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -129,6 +129,13 @@ class PictureDataModule(pl.LightningDataModule):
         for part, samples in (("training", train), ("validation", val)):
             if not samples:
                 raise RequestError(f"{index.root}: none of the {part} pictures can be read.")
+        labels = {s.label for s in train + val + test}
+        if not labels <= set(range(len(index.classes))):
+            strange = sorted(labels - set(range(len(index.classes))))[0]
+            raise RequestError(
+                f"{index.root}: a picture has the label {strange}, and the {len(index.classes)} "
+                f"classes have the labels 0 to {len(index.classes) - 1}."
+            )
         self._index = Index(index.root, index.classes, train, val, index.ignored, test)
 
     def use(self, preprocessing: Preprocessing, views: int | None = None) -> None:
@@ -156,7 +163,12 @@ class PictureDataModule(pl.LightningDataModule):
     def plain_loader(self) -> DataLoader[Any]:
         """All pictures as validation has them, each once, sorted by path."""
         dataset = PictureDataset(self._all_samples(), self._known.transform())
-        return self._loader(dataset, self.eval_batch_size, shuffle=False, views=1)
+        return self._loader(dataset, self.eval_batch_size)
+
+    def plain_rows(self, samples: list[Sample]) -> list[int]:
+        """Where samples stand among the pictures of `plain_loader`."""
+        rows = {sample: row for row, sample in enumerate(self._all_samples())}
+        return [rows[sample] for sample in samples]
 
     def augmented_loader(self) -> DataLoader[Any]:
         """All views of all training pictures: the first view of each, the second of each, ..."""
@@ -166,7 +178,7 @@ class PictureDataModule(pl.LightningDataModule):
             for view in range(self._views or 0)
             for draw in EpochSampler(len(dataset), self.seed, False, self._views, view)
         ]
-        return self._loader(dataset, self.eval_batch_size, sampler=draws)
+        return self._loader(dataset, self.eval_batch_size, draws)
 
     @property
     def index(self) -> Index:
@@ -251,7 +263,7 @@ class PictureDataModule(pl.LightningDataModule):
     def test_dataloader(self) -> DataLoader[Any]:
         """Test batches, in the order of `index.test`; neither training nor selection uses them."""
         dataset = PictureDataset(self.index.test, self._known.transform())
-        return self._loader(dataset, self.eval_batch_size, shuffle=False)
+        return self._loader(dataset, self.eval_batch_size)
 
     @property
     def _known(self) -> Preprocessing:
@@ -267,10 +279,9 @@ class PictureDataModule(pl.LightningDataModule):
         return sorted(self.index.train + self.index.val, key=lambda sample: sample.path)
 
     def _feature_dataset(self, name: str, samples: list[Sample]) -> FeatureDataset:
-        rows = {sample: row for row, sample in enumerate(self._all_samples())}
-        own = range(len(samples)) if name == "augmented" else [rows[s] for s in samples]
+        rows = list(range(len(samples))) if name == "augmented" else self.plain_rows(samples)
         labels = [sample.label for sample in samples]
-        return FeatureDataset(self._features[name], list(own), labels)
+        return FeatureDataset(self._features[name], rows, labels)
 
     def _shared_loader(
         self, dataset: PictureDataset | FeatureDataset, batch_size: int, *, train: bool
@@ -278,35 +289,35 @@ class PictureDataModule(pl.LightningDataModule):
         """This process's batches of each epoch."""
         views = self._sampler_views if train else 1
         sampler = EpochSampler(len(dataset), self.seed, train, views, self.first_epoch)
-        workers = 0 if isinstance(dataset, FeatureDataset) else self.num_workers
         return DataLoader(
             dataset,
             batch_sampler=Batches(
                 sampler, batch_size, train=train, rank=self.rank, world_size=self.world_size
             ),
-            num_workers=workers,
-            persistent_workers=workers > 0,
             collate_fn=collate,
+            **self._readers(dataset),
         )
 
     def _loader(
-        self,
-        dataset: PictureDataset | FeatureDataset,
-        batch_size: int,
-        *,
-        shuffle: bool = False,
-        views: int | None = None,
-        sampler: Iterable[Draw] | None = None,
+        self, dataset: PictureDataset, batch_size: int, draws: list[Draw] | None = None
     ) -> DataLoader[Any]:
-        workers = 0 if isinstance(dataset, FeatureDataset) else self.num_workers
+        """All batches: of all pictures, or of some draws."""
         return DataLoader(
             dataset,
             batch_size=batch_size,
-            sampler=sampler
-            or EpochSampler(len(dataset), self.seed, shuffle, views, self.first_epoch),
-            num_workers=workers,
-            persistent_workers=workers > 0 and sampler is None,
+            sampler=draws or EpochSampler(len(dataset), self.seed, shuffle=False, views=1),
+            **self._readers(dataset, persistent=draws is None),
         )
+
+    def _readers(
+        self, dataset: PictureDataset | FeatureDataset, *, persistent: bool = True
+    ) -> dict[str, Any]:
+        workers = 0 if isinstance(dataset, FeatureDataset) else self.num_workers
+        return {
+            "num_workers": workers,
+            "persistent_workers": persistent and workers > 0,
+            "worker_init_fn": _leave_signals_alone,
+        }
 
 
 class HymenopteraDataModule(PictureDataModule):
@@ -384,6 +395,11 @@ class DrawnDataModule(PictureDataModule):
         """Draw, once; the folder's name says what is in it."""
         name = "drawn_" + "_".join(str(value) for value in self._drawing.values())
         return draw_data_set(self._folder / name, **self._drawing)
+
+
+def _leave_signals_alone(worker: int) -> None:
+    """Ctrl-C goes to all processes: those that read pictures go on, the run's own decides."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def cores() -> int:

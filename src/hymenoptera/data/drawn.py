@@ -26,22 +26,24 @@ _HALF_LENGTH: dict[Kind, tuple[float, float]] = {"ant": (0.37, 0.45), "bee": (0.
 Box = tuple[int, int, int, int]
 
 
-def draw_insect(kind: Kind, rng: np.random.Generator, size_px: int) -> tuple[Image.Image, Box]:
-    """Draw a picture of one insect.
+def draw_scene(
+    kind: Kind, rng: np.random.Generator, size_px: int, scale: float = 1.0
+) -> tuple[Image.Image, Image.Image]:
+    """Draw a picture of one insect, and where it is.
 
     Args:
         kind: which insect.
         rng: the source of chance; the same state draws the same picture.
         size_px: side of the picture.
+        scale: length of the insect beside its usual one; a smaller one may be anywhere.
 
     Returns:
-        The picture, RGB, and the insect's bounding box in it: left, top, right, bottom in pixels,
-        right and bottom just outside.
+        The picture, RGB, and a mask of one size with it, L: 255 where all is insect.
     """
     side = size_px * _SUPERSAMPLING
     scene = draw_background(rng, side)
     shapes = insect_shapes(
-        kind, rng, _pose(kind, rng, side), pick_colours(rng, float(np.asarray(scene).mean()))
+        kind, rng, _pose(kind, rng, side, scale), pick_colours(rng, float(np.asarray(scene).mean()))
     )
 
     mask = Image.new("L", scene.size)
@@ -50,9 +52,19 @@ def draw_insect(kind: Kind, rng: np.random.Generator, size_px: int) -> tuple[Ima
     draw_shapes(ImageDraw.Draw(scene, "RGBA"), shapes)
     draw_foreground(rng, scene)
 
-    box = mask.reduce(_SUPERSAMPLING).getbbox()
+    return photograph(rng, scene, size_px), mask.reduce(_SUPERSAMPLING)
+
+
+def draw_insect(kind: Kind, rng: np.random.Generator, size_px: int) -> tuple[Image.Image, Box]:
+    """As `draw_scene`, with the insect's bounding box in place of the mask.
+
+    Returns:
+        The picture, and left, top, right, bottom in pixels, right and bottom just outside.
+    """
+    picture, mask = draw_scene(kind, rng, size_px)
+    box = mask.getbbox()
     assert box is not None, "the pose keeps the insect in the picture"
-    return photograph(rng, scene, size_px), box
+    return picture, box
 
 
 def draw_data_set(
@@ -100,14 +112,14 @@ def draw_data_set(
     return make_folder(folder, fill)
 
 
-def _pose(kind: Kind, rng: np.random.Generator, side: int) -> Pose:
+def _pose(kind: Kind, rng: np.random.Generator, side: int, scale: float) -> Pose:
     """Any heading, seen from above to nearly from the side; one in ten is partly out of sight."""
-    offset = 0.22 if rng.random() < 0.1 else 0.07
+    offset = max(0.22 if rng.random() < 0.1 else 0.07, (1 - scale) / 2)
     x, y = side * (0.5 + rng.uniform(-offset, offset, 2))
     return Pose(
         x=x,
         y=y,
-        half_length=side * rng.uniform(*_HALF_LENGTH[kind]),
+        half_length=scale * side * rng.uniform(*_HALF_LENGTH[kind]),
         heading=rng.uniform(0, 2 * np.pi),
         bend=rng.normal(0, 0.2),
         roll=rng.uniform(-0.7, 0.7),

@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from hymenoptera.atomic import alone
+from hymenoptera.atomic import alone, new_file
 from hymenoptera.errors import RequestError
 
 NAME = "features"
@@ -75,31 +73,22 @@ def _read(path: Path, facts: str, count: int) -> Tensor | None:
 
 def _write(path: Path, facts: str, count: int, batches: Iterable[Tensor]) -> None:
     """Write a safetensors file batch by batch, beside its place, and rename it when it is whole."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    temporary = Path(name)
     digest = hashlib.sha256()
     shape: list[int] = []
     rows = 0
-    try:
-        with os.fdopen(handle, "wb") as file:
-            for batch in batches:
-                if not shape:
-                    shape = [count, *batch.shape[1:]]
-                    file.write(_header(facts, shape, "0" * 64))  # its place: the sum comes last
-                data = batch.contiguous().numpy().tobytes()
-                digest.update(data)
-                file.write(data)
-                rows += len(batch)
-            if rows != count:
-                raise RuntimeError(f"{rows} rows of features were computed instead of {count}")
-            file.seek(0)
-            file.write(_header(facts, shape, digest.hexdigest()))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with new_file(path) as file:
+        for batch in batches:
+            if not shape:
+                shape = [count, *batch.shape[1:]]
+                file.write(_header(facts, shape, "0" * 64))  # its place: the sum comes last
+            data = batch.contiguous().numpy().tobytes()
+            digest.update(data)
+            file.write(data)
+            rows += len(batch)
+        if rows != count:
+            raise RuntimeError(f"{rows} rows of features were computed instead of {count}")
+        file.seek(0)
+        file.write(_header(facts, shape, digest.hexdigest()))
 
 
 def _header(facts: str, shape: list[int], sha256: str) -> bytes:

@@ -109,7 +109,7 @@ def stratified_split(
 def _validation(
     folder: Path, train_folder: Path, classes: list[str]
 ) -> tuple[list[Sample], list[Path]]:
-    strange = [name for name in _subfolders(folder) if name not in classes]
+    strange = [name for name in subfolders(folder) if name not in classes]
     if strange:
         raise RequestError(
             f"{folder} has a class that {train_folder} lacks: {strange[0]}. "
@@ -137,12 +137,13 @@ def _name(root: Path, sample: Sample) -> str:
     return sample.path.relative_to(root).as_posix()
 
 
-def _subfolders(folder: Path) -> list[str]:
+def subfolders(folder: Path) -> list[str]:
+    """The names of the folders in a folder, less hidden ones, sorted."""
     return sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
 
 
 def _classes(folder: Path) -> list[str]:
-    classes = _subfolders(folder)
+    classes = subfolders(folder)
     if not classes:
         raise RequestError(
             f"{folder} has no class folders: it must hold one folder of pictures for each class."
@@ -155,16 +156,21 @@ def _classes(folder: Path) -> list[str]:
 
 
 def find_samples(folder: Path, classes: list[str]) -> tuple[list[Sample], list[Path]]:
-    """The pictures in a folder's class folders, sorted by path, and the files of other types."""
+    """The pictures in a folder's class folders, sorted by path, and what else lies in them.
+
+    Links to files are followed, links to folders are not, so that none can lead in a circle.
+    """
     samples: list[Sample] = []
     ignored: list[Path] = []
     for label, name in enumerate(classes):
         if not (folder / name).is_dir():
             continue  # a class that the validation part does not have
         for path in sorted((folder / name).rglob("*")):
-            if path.name.startswith(".") or not path.is_file():
+            if path.name.startswith(".") or (path.is_dir() and not path.is_symlink()):
                 continue
-            if path.suffix.lower() in PICTURE_SUFFIXES:
+            # a link that leads nowhere or in a circle is a picture that cannot be read
+            is_file = path.is_file() or (path.is_symlink() and not path.exists())
+            if is_file and path.suffix.lower() in PICTURE_SUFFIXES:
                 samples.append(Sample(path, label))
             else:
                 ignored.append(path)

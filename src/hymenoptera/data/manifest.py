@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from hymenoptera.atomic import write_file
+from hymenoptera.digests import file_sha256
 from hymenoptera.errors import RequestError
 
 PICTURE_SUFFIXES = frozenset(
@@ -88,9 +89,7 @@ def fingerprint(folder: Path, paths: Iterable[str]) -> dict[str, Entry]:
 
 def _entry(path: Path) -> Entry:
     try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            return Entry(file.tell(), digest)
+        return Entry(path.stat().st_size, file_sha256(path))
     except OSError as error:
         raise RequestError(f"{path} cannot be read: {error.strerror}.") from error
 

@@ -1,6 +1,7 @@
 """What a checkpoint says of itself, and the classifier back from it alone."""
 
-import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -9,11 +10,11 @@ from typing import Any
 import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 
-from hymenoptera.atomic import write_file
+from hymenoptera.atomic import new_file
 from hymenoptera.errors import RequestError
 from hymenoptera.models.backbone import build_backbone
 from hymenoptera.models.classifier import Classifier
-from hymenoptera.models.weights import load_without_code
+from hymenoptera.models.weights import load_without_code, not_finite
 from hymenoptera.preprocessing import Preprocessing
 
 KEY = "hymenoptera"  # where the facts below stand in the checkpoint
@@ -33,7 +34,7 @@ def describe(
     Returns:
         `schema_version`; `backbone`, torchvision's name; `weights_id`; `classes` by label;
         `preprocessing`; `config`; `manifest_hash` of the training data; and of the record, as
-        `records.write_summary` describes them, `command`, `data` and `device`.
+        `records.write_summary` describes them, `command`, `overrides`, `data` and `device`.
     """
     return {
         "schema_version": SCHEMA_VERSION,
@@ -43,7 +44,7 @@ def describe(
         "preprocessing": classifier.preprocessing.to_dict(),
         "config": config,
         "manifest_hash": record["data"]["manifest_hash"],
-        **{key: record[key] for key in ("command", "data", "device")},
+        **{key: record[key] for key in ("command", "overrides", "data", "device")},
     }
 
 
@@ -120,7 +121,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint of this project without running any code that the file may hold.
 
     Raises:
-        RequestError: no such file, not a checkpoint of this project, or of a newer version of it.
+        RequestError: no such file, not a checkpoint of this project, of a newer version of it, or
+            with weights that are not finite.
     """
     if not path.is_file():
         raise RequestError(f"{path}: there is no such checkpoint.")
@@ -131,13 +133,19 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             f"{path} cannot be read as a checkpoint: it is damaged, or holds more than tensors "
             f"and plain values."
         ) from error
-    if not isinstance(checkpoint, dict) or KEY not in checkpoint:
+    facts = checkpoint.get(KEY) if isinstance(checkpoint, dict) else None
+    version = facts.get("schema_version") if isinstance(facts, dict) else None
+    if not isinstance(version, int):
         raise RequestError(f"{path} is not a checkpoint that this project wrote.")
-    if checkpoint[KEY]["schema_version"] > SCHEMA_VERSION:
+    if version > SCHEMA_VERSION:
         raise RequestError(
             f"{path} was written by a newer version of this project "
-            f"(schema {checkpoint[KEY]['schema_version']}, known here: {SCHEMA_VERSION})."
+            f"(schema {version}, known here: {SCHEMA_VERSION})."
         )
+    state = checkpoint.get("state_dict")
+    if not isinstance(state, dict) or not_finite(state):
+        what = f"{not_finite(state)} is not finite" if isinstance(state, dict) else "it has none"
+        raise RequestError(f"{path} has no weights that can be used: {what}. Take another one.")
     return checkpoint
 
 
@@ -145,13 +153,31 @@ def load_checkpoint(path: Path) -> LoadedCheckpoint:
     """Rebuild the classifier from a checkpoint alone: no config, no data, no download.
 
     Raises:
-        RequestError: as `read_checkpoint`.
+        RequestError: as `read_checkpoint`, or what it holds does not fit together.
     """
-    checkpoint = read_checkpoint(path)
+    with _understood(path):
+        return _rebuild(read_checkpoint(path))
+
+
+@contextmanager
+def _understood(path: Path) -> Iterator[None]:
+    """Say of a checkpoint that is one by its header that the rest of it is not."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        reason = (str(error).strip().splitlines() or [""])[0].rstrip(":")
+        raise RequestError(
+            f"{path}: what it holds does not fit together ({type(error).__name__}: {reason}). "
+            f"Take another checkpoint."
+        ) from error
+
+
+def _rebuild(checkpoint: dict[str, Any]) -> LoadedCheckpoint:
     facts = checkpoint[KEY]
     preprocessing = Preprocessing.from_dict(facts["preprocessing"])
-    backbone = build_backbone(facts["backbone"], "none", preprocessing.crop_px)
-    classifier = Classifier(backbone, facts["classes"])
+    with torch.device("meta"):  # first weights would be thrown away
+        backbone = build_backbone(facts["backbone"], "none", preprocessing.crop_px)
+        classifier = Classifier(backbone, facts["classes"])
     classifier.weights_id = facts["weights_id"]
     classifier.preprocessing = preprocessing
     load_weights(classifier, checkpoint)
@@ -175,7 +201,11 @@ def facts_inside(path: Path) -> dict[str, Any]:
     Raises:
         RequestError: as `read_checkpoint`.
     """
-    checkpoint = read_checkpoint(path)
+    with _understood(path):
+        return _facts_of(read_checkpoint(path))
+
+
+def _facts_of(checkpoint: dict[str, Any]) -> dict[str, Any]:
     facts = checkpoint[KEY]
     rows = checkpoint.get("callbacks", {}).get("History", {}).get("rows", [])
     buffers = ("running_mean", "running_var", "num_batches_tracked")
@@ -199,11 +229,22 @@ def facts_inside(path: Path) -> dict[str, Any]:
 
 
 def load_weights(classifier: Classifier, checkpoint: dict[str, Any]) -> None:
-    """Give a classifier the weights of a checkpoint that was read."""
+    """Give a classifier the weights of a checkpoint that was read.
+
+    Raises:
+        RequestError: they are another network's.
+    """
     prefix = "classifier."
-    classifier.load_state_dict(
-        {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items()}
-    )
+    try:
+        classifier.load_state_dict(
+            {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items()},
+            assign=True,
+        )
+    except RuntimeError as error:
+        raise RequestError(
+            f"The checkpoint's weights are not those of the {classifier.backbone_name} that it "
+            f"says it holds. Take another checkpoint."
+        ) from error
 
 
 class WholeCheckpointIO(TorchCheckpointIO):
@@ -213,7 +254,6 @@ class WholeCheckpointIO(TorchCheckpointIO):
         self, checkpoint: dict[str, Any], path: str | PathLike[str], storage_options: Any = None
     ) -> None:
         """Write a checkpoint, whole or not at all."""
-        content = io.BytesIO()
-        torch.save(checkpoint, content)
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        write_file(Path(path), content.getvalue())
+        with new_file(Path(path)) as file:
+            torch.save(checkpoint, file)

@@ -64,12 +64,8 @@ def export(checkpoint: LoadedCheckpoint, form: ExportFormat, path: Path, images:
         RequestError: the format needs packages that are not installed.
         RunError: the file differs by more than LARGEST_DIFFERENCE.
     """
+    check_packages(form)
     chosen = FORMATS[form]
-    missing = [package for package in chosen.packages if find_spec(package) is None]
-    if missing:
-        raise RequestError(
-            f"--format {form} needs {', '.join(missing)}: pip install 'hymenoptera[export]'."
-        )
     facts = json.dumps(export_facts(checkpoint), ensure_ascii=False)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export") as folder:
         made = Path(folder) / path.name
@@ -85,6 +81,19 @@ def export(checkpoint: LoadedCheckpoint, form: ExportFormat, path: Path, images:
             )
         made.replace(path)
     return difference
+
+
+def check_packages(form: ExportFormat) -> None:
+    """Refuse a format whose packages are not installed.
+
+    Raises:
+        RequestError: naming them, and the extra that brings them.
+    """
+    missing = [package for package in FORMATS[form].packages if find_spec(package) is None]
+    if missing:
+        raise RequestError(
+            f"--format {form} needs {', '.join(missing)}: pip install -e '.[export]'"
+        )
 
 
 def largest_difference(classifier: Classifier, logits_of: Logits, images: Tensor) -> float:
@@ -126,6 +135,7 @@ def _write_onnx(classifier: Classifier, images: Tensor, facts: str, path: Path) 
 def _load_onnx(path: Path) -> Logits:
     import onnxruntime
 
+    onnxruntime.disable_telemetry_events()
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     return lambda images: torch.from_numpy(
         np.asarray(session.run(None, {"images": images.numpy()})[0])

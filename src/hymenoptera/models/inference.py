@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -55,6 +56,21 @@ def predict(
         probabilities.append(logits.softmax(dim=1))
         labels += targets.tolist()
     return labels, torch.cat(probabilities).tolist()
+
+
+@contextmanager
+def inputs_of(layer: nn.Module) -> Iterator[list[Tensor]]:
+    """Keep what a layer is given while the context lasts, a tensor a batch.
+
+    Yields:
+        A list that fills with tensors (B, ...) float32 on the CPU.
+    """
+    kept: list[Tensor] = []
+    hook = layer.register_forward_pre_hook(lambda _, given: kept.append(given[0].float().cpu()))
+    try:
+        yield kept
+    finally:
+        hook.remove()
 
 
 def weights_hash(network: nn.Module) -> str:

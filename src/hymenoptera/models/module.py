@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
+from torchvision.transforms import v2
 
 from hymenoptera.models import checkpoint as checkpoints
 from hymenoptera.models.classifier import Classifier
@@ -30,6 +31,9 @@ class ClassifierModule(pl.LightningModule):
     all of them, `val/loss` and `val/accuracy` to the last bit those of a single one;
     `train/loss_step` is of process 0.
 
+    Attributes:
+        classifier: as given, and likewise `facts`.
+
     Args:
         classifier: what is trained.
         transfer: which of its parameters are, in which groups.
@@ -38,6 +42,10 @@ class ClassifierModule(pl.LightningModule):
         seed: from which each step's random numbers (dropout, ...) are derived.
         facts: what the checkpoint says of itself, from `checkpoint.describe`.
         label_smoothing: share of each label that is spread over all classes, in training alone.
+        mixup: alpha of the Beta distribution from which two pictures' shares are drawn that are
+            blended, in training alone (Zhang et al., "mixup", 2018); 0 for none.
+        cutmix: the same for a rectangle of another picture (Yun et al., "CutMix", 2019). With
+            both, each batch is one or the other.
         compute: from a batch's first tensor to logits (B, C); the classifier itself by default,
             its upper part where the batches hold what the lower part gives.
     """
@@ -51,31 +59,42 @@ class ClassifierModule(pl.LightningModule):
         seed: int,
         facts: dict[str, Any],
         label_smoothing: float = 0.0,
+        mixup: float = 0.0,
+        cutmix: float = 0.0,
         compute: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__()
         self.classifier = classifier
         self._transfer = transfer
+        self._parts = transfer.parts(classifier)
         # before a strategy wraps the module, which may give the parameters other shapes, and asks
         # for the gradients of all that are not frozen
         self._groups = transfer.parameter_groups(classifier)
-        transfer.freeze(classifier, LAST_EPOCH)
+        for part in self._parts:
+            part.begin_epoch(LAST_EPOCH)
         classifier.train()  # in eval mode is what an epoch does not train, from its start on
         self._make_optimizer = make_optimizer
         self._make_scheduler = make_scheduler
         self._seed = seed
-        self._facts = facts
+        self.facts = facts
         self._compute = compute or classifier.forward
         self._train_criterion = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
         self._val_criterion = nn.CrossEntropyLoss(reduction="none")
         count = len(classifier.classes)
+        mixes = [
+            make(alpha=float(alpha), num_classes=count)
+            for make, alpha in ((v2.MixUp, mixup), (v2.CutMix, cutmix))
+            if alpha
+        ]
+        self._mix = v2.RandomChoice(mixes) if mixes else None
         self._train_loss, self._val_loss = MeanMetric(), ExactMean()
         self._train_accuracy = MulticlassAccuracy(num_classes=count, average="micro")
         self._val_accuracy = MulticlassAccuracy(num_classes=count, average="micro")
 
     def on_train_epoch_start(self) -> None:
         """Freeze what this epoch does not train."""
-        self._transfer.freeze(self.classifier, self.current_epoch + 1)
+        for part in self._parts:
+            part.begin_epoch(self.current_epoch + 1)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Derive the step's random numbers from seed and step: a resumed run has the same."""
@@ -97,11 +116,13 @@ class ClassifierModule(pl.LightningModule):
         Returns:
             () float32, the mean cross-entropy.
         """
-        inputs, labels = batch
+        inputs, labels = batch if self._mix is None else self._mix(*batch)
         logits = self._compute(inputs)  # (B, C)
         loss: Tensor = self._train_criterion(logits, labels)
         self._train_loss.update(loss.detach(), weight=len(labels))
-        self._train_accuracy.update(logits.detach(), labels)
+        # a mixed picture counts as what most of it is
+        classes = labels if labels.ndim == 1 else labels.argmax(dim=1)
+        self._train_accuracy.update(logits.detach(), classes)
         scalars = {f"lr/{name}": rate for name, rate in self.rates().items()}
         # not through self.log, whose bookkeeping takes longer than a step on cached features
         for logger in self.loggers:
@@ -156,4 +177,4 @@ class ClassifierModule(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the facts from which alone the classifier can be rebuilt, and close the epoch."""
         checkpoints.close_epoch(checkpoint)
-        checkpoint[checkpoints.KEY] = self._facts
+        checkpoint[checkpoints.KEY] = self.facts

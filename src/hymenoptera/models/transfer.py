@@ -25,6 +25,13 @@ class Part:
     first_epoch: int | None
     lr_scale: float
 
+    def begin_epoch(self, epoch: int) -> None:
+        """Freeze the part if an epoch, from 1, does not train it, and have it trained otherwise.
+
+        What is frozen is in eval mode, so that batch-norm statistics stay too, and dropout is off.
+        """
+        self.stage.freeze(self.first_epoch is None or epoch < self.first_epoch)
+
 
 class Transfer:
     """Trains the head from the first epoch, and the backbone's stages from the top down.
@@ -91,18 +98,6 @@ class Transfer:
         epochs = self._unfreeze_epochs
         begun = 1 if isinstance(epochs, int) else [1] * len(epochs)
         return Transfer(begun, self._lr_decay, self.views, self.cache, self.cache_folder)
-
-    def freeze(self, classifier: Classifier, epoch: int) -> None:
-        """Freeze what is not trained in an epoch, and have the rest trained.
-
-        What is frozen is in eval mode, so that batch-norm statistics stay too, and dropout is off.
-
-        Args:
-            classifier: in train mode.
-            epoch: from 1.
-        """
-        for part in self.parts(classifier):
-            part.stage.freeze(part.first_epoch is None or epoch < part.first_epoch)
 
     def parameter_groups(self, classifier: Classifier) -> list[dict[str, Any]]:
         """All that is trained at some time, in groups for a torch optimizer.

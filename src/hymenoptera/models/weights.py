@@ -1,6 +1,6 @@
 """Files of weights: state dicts in safetensors or in torch's own format, never code."""
 
-import hashlib
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
+from hymenoptera.digests import file_identity, file_sha256
 from hymenoptera.errors import RequestError
 
 
@@ -28,6 +29,12 @@ def load_without_code(path: Path) -> Any:
         raise ValueError(f"{path} cannot be read") from error
 
 
+def not_finite(state: dict[str, Any]) -> str:
+    """The name of the first tensor with a NaN or an infinity in it; empty where all are finite."""
+    tensors = ((k, v) for k, v in state.items() if isinstance(v, Tensor) and v.is_floating_point())
+    return next((str(name) for name, tensor in tensors if not tensor.isfinite().all()), "")
+
+
 def read_state_dict(path: Path) -> tuple[dict[str, Tensor], str]:
     """Read a state dict without running any code that the file may hold.
 
@@ -39,10 +46,15 @@ def read_state_dict(path: Path) -> tuple[dict[str, Tensor], str]:
         first 16 digits of its SHA-256.
 
     Raises:
-        RequestError: there is no such file, or it is not a state dict.
+        RequestError: there is no such file, it is not a state dict, or not all of it is finite.
     """
     if not path.is_file():
         raise RequestError(f"model.weights={path}: there is no such file.")
+    return _read_state_dict(path, file_identity(path))
+
+
+@lru_cache(maxsize=1)  # the jobs of a sweep begin with the same
+def _read_state_dict(path: Path, identity: tuple[int, ...]) -> tuple[dict[str, Tensor], str]:
     try:
         state = load_without_code(path)
     except ValueError as error:
@@ -61,6 +73,9 @@ def read_state_dict(path: Path) -> tuple[dict[str, Tensor], str]:
             f"model.weights={path} is not a state dict: it holds something other than tensors "
             f"by name.\nSave one with torch.save(model.state_dict(), FILE) or as .safetensors."
         )
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return state, f"{path.name} sha256:{digest[:16]}"
+    if not_finite(state):
+        raise RequestError(
+            f"model.weights={path} cannot be used: {not_finite(state)} has numbers in it that are "
+            f"not finite. Get the file again."
+        )
+    return state, f"{path.name} sha256:{file_sha256(path)[:16]}"

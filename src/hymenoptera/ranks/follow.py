@@ -11,6 +11,7 @@ from hymenoptera.errors import HymenopteraError
 from hymenoptera.ranks.layout import Layout
 
 BAD_REQUEST = 2
+INTERRUPTED = 130
 ANSWERS = ("-h", "--help", "--hydra-help", "--version", "-c", "--cfg", "--info", "-i")
 
 
@@ -36,6 +37,8 @@ def follow(layout: Layout, arguments: list[str], show_all: bool) -> NoReturn:
     except HymenopteraError as error:
         (say or print)(str(error))
         sys.exit(error.exit_status)
+    except KeyboardInterrupt:
+        os._exit(INTERRUPTED)
     try:
         request = team.hear()
         from hymenoptera.training import train

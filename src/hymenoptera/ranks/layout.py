@@ -93,6 +93,12 @@ def wants_several(trainer: Mapping[str, Any]) -> bool:
     )
 
 
+def may_share(trainer: Mapping[str, Any], environ: Mapping[str, str]) -> bool:
+    """Whether a run has several processes, or may have once the devices at hand are counted."""
+    found = launched(environ)
+    return wants_several(trainer) or (found is not None and found.world_size > 1)
+
+
 def place(trainer: Mapping[str, Any], environ: Mapping[str, str]) -> Layout:
     """This process's place, with launcher and config compared.
 

@@ -16,31 +16,34 @@ from hymenoptera.ranks.team import Team
 OWN_KEYS = ("scale_lr",)  # of the trainer's node, which the Trainer does not know
 
 
-def trainer_node(
+def trainer_node(trainer: Mapping[str, Any]) -> dict[str, Any]:
+    """The trainer's node as the Trainer knows it."""
+    return {key: value for key, value in trainer.items() if key not in OWN_KEYS}
+
+
+def trainer_options(
     trainer: Mapping[str, Any], device: Device, team: Team, *, late: bool
 ) -> dict[str, Any]:
-    """The trainer's node with devices, processes and what writes a checkpoint filled in.
+    """What the Trainer is given beside its node: devices, processes, what writes a checkpoint.
 
     Args:
-        trainer: of the config.
+        trainer: the node.
         device: as resolved.
         team: the processes of the run.
         late: whether something is trained from a later epoch on, and has no gradient until then.
     """
-    node = {key: value for key, value in trainer.items() if key not in OWN_KEYS}
-    node |= device.all_devices()
-    node["plugins"] = [WholeCheckpointIO()]
-    node["num_nodes"] = team.layout.node_count
+    common = {**device.all_devices(), "num_nodes": team.layout.node_count}
     if team.environment is None:
-        return node | {"strategy": "auto", "sync_batchnorm": False}
-    node["plugins"].append(team.environment)
-    node["use_distributed_sampler"] = False  # the data module has its own
-    node["strategy"] = (
-        FSDPStrategy(sync_module_states=True)
+        alone = {"strategy": "auto", "sync_batchnorm": False}
+        return {**common, **alone, "plugins": [WholeCheckpointIO()]}
+    return {
+        **common,
+        "plugins": [WholeCheckpointIO(), team.environment],
+        "use_distributed_sampler": False,  # the data module has its own
+        "strategy": FSDPStrategy(sync_module_states=True)
         if trainer["strategy"] == "fsdp"
-        else DDPStrategy(find_unused_parameters=late)
-    )
-    return node
+        else DDPStrategy(find_unused_parameters=late),
+    }
 
 
 def refuse_strategy(trainer: Mapping[str, Any], device: Device) -> None:

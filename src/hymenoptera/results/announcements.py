@@ -47,7 +47,7 @@ def beginning(record: dict[str, Any], folder: Path, going_on_after: int | None =
 
 
 def ending(record: dict[str, Any], folder: Path, has_curves: bool) -> str:
-    """The result with its interval, the time, where things are; how to go on, if interrupted."""
+    """The result with its interval, the time, where things are."""
     lines = []
     best = record["best"]
     if best is not None:
@@ -63,9 +63,14 @@ def ending(record: dict[str, Any], folder: Path, has_curves: bool) -> str:
         lines.append(f"report     {_short(folder / 'report.html')}")
     if has_curves:
         lines.append(f"curves     tensorboard --logdir {_short(folder.parent)}")
-    if record["status"] == "interrupted":
-        lines += ["", f"Interrupted. Go on with: python train.py resume={_short(folder)}"]
     return "\n".join(lines)
+
+
+def interruption(folder: Path) -> str:
+    """How to go on with a run that was interrupted."""
+    if (folder / "checkpoints" / "last.ckpt").is_file():
+        return f"Interrupted. Go on with: python train.py resume={_short(folder)}"
+    return "Interrupted before its first checkpoint: there is nothing to go on from."
 
 
 def _trained(groups: list[dict[str, Any]]) -> list[str]:

@@ -1,6 +1,7 @@
 """The paired test on two finished runs: `hymenoptera compare RUN RUN`."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -9,11 +10,13 @@ from hymenoptera.results.records import read_right
 from hymenoptera.results.statistics import sign_flip_test
 
 
-def compare_runs(first: Path, second: Path) -> str:
+def compare_runs(first: Path, second: Path) -> dict[str, Any]:
     """Compare two runs on the validation pictures that both predicted.
 
     Returns:
-        Three lines: accuracy of each, on which pictures they disagree, and McNemar's exact p.
+        `count` of the pictures that both judged; of the two `runs` their `folder`, their
+        `accuracy` on these and how many are `right_alone`; McNemar's exact `p`, and whether the
+        runs `differ`: p <= 0.05.
 
     Raises:
         RequestError: a folder has no predictions, or they have no pictures in common.
@@ -27,14 +30,34 @@ def compare_runs(first: Path, second: Path) -> str:
     if not common:
         raise RequestError(f"{first} and {second} have no validation picture in common.")
     one, other = (np.array([right[path] for path in common]) for right in answers)
-    p = sign_flip_test(one - other)
-    only = [int(((one - other) == sign).sum()) for sign in (1, -1)]
-    verdict = "differ" if p <= 0.05 else "cannot be told apart"
+    p = float(sign_flip_test(one - other))
+    return {
+        "count": len(common),
+        "runs": [
+            {
+                "folder": str(folder),
+                "accuracy": float(right.mean()),
+                "right_alone": int(((one - other) == sign).sum()),
+            }
+            for folder, right, sign in ((first, one, 1), (second, other, -1))
+        ],
+        "p": p,
+        "differ": p <= 0.05,
+    }
+
+
+def comparison_lines(found: dict[str, Any]) -> str:
+    """What `compare_runs` found, as three lines."""
+    first, second = found["runs"]
+    verdict = "differ" if found["differ"] else "cannot be told apart"
     return "\n".join(
         [
-            f"{first}: {100 * one.mean():.1f} %, {second}: {100 * other.mean():.1f} % of the "
-            f"{len(common)} pictures that both judged",
-            f"right in the first alone: {only[0]}; right in the second alone: {only[1]}",
-            f"the two runs {verdict} on these pictures (McNemar's exact test, p = {p:.3g})",
+            f"{first['folder']}: {100 * first['accuracy']:.1f} %, {second['folder']}: "
+            f"{100 * second['accuracy']:.1f} % of the {found['count']} pictures that both judged",
+            f"right in the first alone: {first['right_alone']}; "
+            f"right in the second alone: {second['right_alone']}",
+            f"the two runs {verdict} on these pictures "
+            f"(McNemar's exact test, p = {found['p']:.3g}); "
+            f"what other seeds would give, it does not say",
         ]
     )

@@ -4,6 +4,7 @@ Every function takes figures and gives a matplotlib Figure; no state is kept bet
 """
 
 import io
+import warnings
 from collections.abc import Sequence
 
 import matplotlib
@@ -15,7 +16,13 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from hymenoptera.results.metrics import Integers, Judgement, precision_recall, reliability
+from hymenoptera.results.metrics import (
+    Judgement,
+    expected_calibration_error,
+    precision_recall,
+    reliability,
+)
+from hymenoptera.results.resampling import Integers
 
 # by the name of the page's colour, so that a page can put its own in their place
 COLOURS = {"ink": "#23211c", "soft": "#6d685d", "first": "#1f6fb2", "second": "#d1660a"}
@@ -70,10 +77,10 @@ def confusion_figure(matrix: Integers, classes: Sequence[str]) -> Figure:
                 color=COLOURS["ink"],
                 fontsize=max(6, 14 - len(classes)),
             )
-    ticks = range(len(classes))
+    ticks, names = range(len(classes)), [_plain(name) for name in classes]
     size = 10 if len(classes) <= 10 else max(4, 100 / len(classes))
-    axes.set_xticks(ticks, classes, rotation=0 if len(classes) <= 4 else 90, fontsize=size)
-    axes.set_yticks(ticks, classes, fontsize=size)
+    axes.set_xticks(ticks, names, rotation=0 if len(classes) <= 4 else 90, fontsize=size)
+    axes.set_yticks(ticks, names, fontsize=size)
     axes.set_xlim(-0.5, len(classes) - 0.5)
     axes.set_ylim(len(classes) - 0.5, -0.5)
     axes.set_aspect("equal")
@@ -93,6 +100,14 @@ def reliability_figure(judgement: Judgement) -> Figure:
     lowest = min(0.5, float(rows[:, 0].min()), 1 / len(judgement.classes))
     axes.set_xlim(lowest - 0.02, 1.02)
     axes.set_ylim(-0.02, 1.05)
+    error = expected_calibration_error(judgement)
+    axes.text(
+        *(0.98, 0.04, f"expected calibration error {error:.3f}"),
+        transform=axes.transAxes,
+        ha="right",
+        color=COLOURS["ink"],
+        fontsize=9,
+    )
     _legend(axes)
     return figure
 
@@ -112,18 +127,20 @@ def precision_recall_figure(judgement: Judgement) -> Figure:
             np.r_[precision[:1], precision],
             where="pre",
             color=colour,
-            label=f"{judgement.classes[label]}, average {average:.3f}",
+            label=f"{average:.3f} {_plain(judgement.classes[label])}",
         )
     axes.set_xlim(-0.02, 1.02)
     axes.set_ylim(-0.02, 1.05)
-    _legend(axes)
+    _legend(axes, title="average precision")
     return figure
 
 
 def as_pixels(figure: Figure) -> NDArray[np.uint8]:
     """(H, W, 3) uint8, on white."""
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()  # type: ignore[no-untyped-call]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        canvas.draw()  # type: ignore[no-untyped-call]
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()  # type: ignore[no-untyped-call]
 
 
@@ -135,7 +152,11 @@ def as_svg(figure: Figure, description: str) -> str:
         description: for those who cannot see it.
     """
     content = io.StringIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": description}):
+    with (
+        matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": description}),
+        warnings.catch_warnings(),
+    ):
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # the page has its own font
         figure.savefig(content, format="svg", transparent=True, metadata={"Date": None})
     svg = content.getvalue()
     svg = svg[svg.index("<svg") :]
@@ -161,5 +182,11 @@ def _axes(x_label: str, y_label: str, grid: bool = True) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _legend(axes: Axes) -> None:
-    axes.legend(frameon=False, labelcolor=COLOURS["ink"], fontsize=9)
+def _legend(axes: Axes, title: str | None = None) -> None:
+    legend = axes.legend(frameon=False, labelcolor=COLOURS["ink"], fontsize=9, title=title)
+    legend.get_title().set(color=COLOURS["ink"], fontsize=9)
+
+
+def _plain(name: str) -> str:
+    """A class's name, of which matplotlib takes nothing for a formula."""
+    return name.replace("$", r"\$")

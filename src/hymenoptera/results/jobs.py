@@ -14,6 +14,7 @@ from hymenoptera.results.records import read_summary
 
 SCHEMA_VERSION = 1
 FILE = "manifest.json"
+LOCK = ".running.lock"
 State = Literal["done", "failed", "interrupted", "running", "to do"]
 
 
@@ -60,16 +61,20 @@ class Manifest:
         """The job's run folder."""
         return self.folder / str(job.number)
 
-    def refresh(self, *, running: Sequence[Job] = ()) -> None:
-        """Look up each job's state on disk, and write the manifest."""
+    def look_at(self, job: Job) -> None:
+        """Look a job's state up on disk; it is not running."""
+        job.state, job.reason = state_of(self.folder_of(job))
+
+    def refresh(self) -> None:
+        """Look all jobs up, of which none is running, and write the manifest."""
         for job in self.jobs:
-            job.state, job.reason = state_of(self.folder_of(job))
-            if any(job is other for other in running):
-                job.state, job.reason = "running", None
+            self.look_at(job)
         self.write()
 
-    def write(self) -> None:
-        """Write the file, whole or not at all."""
+    def write(self, *, running: Sequence[Job] = ()) -> None:
+        """Write the file, whole or not at all; first mark jobs as running."""
+        for job in running:
+            job.state, job.reason = "running", None
         content = {"schema_version": SCHEMA_VERSION, **asdict(self)}
         del content["folder"]
         write_file(self.folder / FILE, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
@@ -101,10 +106,8 @@ def read_manifest(folder: Path, *, mine: bool = False) -> Manifest:
         raise RequestError(f"{path} cannot be read: {error}.") from error
     alive = not mine and is_running(folder)
     for job in manifest.jobs:
-        was = job.state
-        job.state, job.reason = state_of(manifest.folder_of(job))
-        if alive and was == "running":
-            job.state, job.reason = "running", None
+        if not (alive and job.state == "running"):
+            manifest.look_at(job)
     return manifest
 
 
@@ -122,11 +125,13 @@ def state_of(folder: Path) -> tuple[State, str | None]:
 
 def lock_of(folder: Path) -> FileLock:
     """What a process holds while it runs the sweep in a folder; the system frees it at its end."""
-    return FileLock(folder / ".running.lock")
+    return FileLock(folder / LOCK)
 
 
 def is_running(folder: Path) -> bool:
     """Whether a process is running the sweep."""
+    if not (folder / LOCK).exists():
+        return False
     try:
         with lock_of(folder).acquire(timeout=0):
             return False

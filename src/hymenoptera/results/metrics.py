@@ -1,6 +1,5 @@
 """What predictions are worth: one mapping of figures, each with its interval. Needs no torch."""
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,13 +7,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hymenoptera.results.records import judged
+from hymenoptera.results.resampling import (
+    BINS,
+    METRICS,
+    Floats,
+    Integers,
+    bins_of,
+    calibration_error,
+    resamples,
+)
 from hymenoptera.results.statistics import wilson_interval
-
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
-
-RESAMPLES = 1000
-BINS = 10
 
 
 @dataclass(frozen=True)
@@ -64,16 +66,20 @@ def measure(judgement: Judgement) -> dict[str, Any]:
     """
     labels, shares = judgement.labels, judgement.probabilities
     matrix = confusion(labels, judgement.predicted, len(judgement.classes))
-    generator = np.random.default_rng(0)
-    draws = generator.integers(0, len(labels), (RESAMPLES, len(labels)))
+    resampled = [
+        [function(weights, judgement) for function in METRICS.values()]
+        for weights in resamples(len(labels))
+    ]
     return {
         **judged(labels.tolist(), shares.tolist()),
         "metrics": {
             name: {
-                "value": function(labels, shares),
-                "interval": _percentiles([function(labels[d], shares[d]) for d in draws]),
+                "value": float(function(np.ones((1, len(labels))), judgement)[0]),
+                "interval": np.percentile(np.concatenate(values), [2.5, 97.5]).tolist(),
             }
-            for name, function in METRICS.items()
+            for (name, function), values in zip(
+                METRICS.items(), zip(*resampled, strict=True), strict=True
+            )
         },
         "per_class": {
             name: _of_class(matrix, label) for label, name in enumerate(judgement.classes)
@@ -97,7 +103,7 @@ def reliability(labels: Integers, probabilities: Floats, bins: int = BINS) -> Fl
     """
     sure = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == labels
-    place = np.minimum((sure * bins).astype(int), bins - 1)
+    place = bins_of(sure, bins)
     rows = [
         (sure[place == k].mean(), right[place == k].mean(), (place == k).sum())
         for k in np.unique(place)
@@ -105,15 +111,9 @@ def reliability(labels: Integers, probabilities: Floats, bins: int = BINS) -> Fl
     return np.array(rows, dtype=np.float64)
 
 
-def expected_calibration_error(labels: Integers, probabilities: Floats) -> float:
-    """Mean distance between how sure and how right, over BINS bins weighted by their pictures.
-
-    Source: Guo et al., "On Calibration of Modern Neural Networks", 2017, eq. 3.
-    """
-    sure = probabilities.max(axis=1)
-    right = probabilities.argmax(axis=1) == labels
-    place = np.minimum((sure * BINS).astype(int), BINS - 1)
-    return float(np.abs(np.bincount(place, weights=sure - right)).sum() / len(labels))
+def expected_calibration_error(judgement: Judgement) -> float:
+    """Mean distance between how sure and how right, over BINS bins weighted by their pictures."""
+    return float(calibration_error(np.ones((1, len(judgement.labels))), judgement)[0])
 
 
 def precision_recall(positive: NDArray[np.bool_], scores: Floats) -> tuple[Floats, Floats, float]:
@@ -133,40 +133,6 @@ def precision_recall(positive: NDArray[np.bool_], scores: Floats) -> tuple[Float
     precision = hits[last] / (last + 1)
     recall = hits[last] / max(1, positive.sum())
     return recall, precision, float((np.diff(np.r_[0.0, recall]) * precision).sum())
-
-
-def _log_loss(labels: Integers, probabilities: Floats) -> float:
-    return float(-np.log(_of_label(labels, probabilities)).mean())
-
-
-def _brier_score(labels: Integers, probabilities: Floats) -> float:
-    """Source: Brier, 1950: squared distance to the truth, 0 to 2."""
-    truth = np.eye(probabilities.shape[1])[labels]
-    return float(((probabilities - truth) ** 2).sum(axis=1).mean())
-
-
-def _balanced_accuracy(labels: Integers, probabilities: Floats) -> float:
-    """Mean recall of the classes that are there."""
-    right = probabilities.argmax(axis=1) == labels
-    counts = np.bincount(labels)
-    recalls = np.bincount(labels, weights=right)[counts > 0] / counts[counts > 0]
-    return float(recalls.mean())
-
-
-def _macro_f1(labels: Integers, probabilities: Floats) -> float:
-    """Mean F1 of the classes that are there or predicted."""
-    matrix = confusion(labels, probabilities.argmax(axis=1), probabilities.shape[1])
-    seen = matrix.sum(axis=0) + matrix.sum(axis=1)
-    return float((2 * matrix.diagonal()[seen > 0] / seen[seen > 0]).mean())
-
-
-METRICS: dict[str, Callable[[Integers, Floats], float]] = {
-    "balanced_accuracy": _balanced_accuracy,
-    "macro_f1": _macro_f1,
-    "log_loss": _log_loss,
-    "brier_score": _brier_score,
-    "expected_calibration_error": expected_calibration_error,
-}
 
 
 def _of_class(matrix: Integers, label: int) -> dict[str, Any]:
@@ -193,7 +159,3 @@ def _of_label(labels: Integers, probabilities: Floats) -> Floats:
     """(N,) the true class's probability, kept above the smallest that predictions.csv can say."""
     found: Floats = np.maximum(probabilities[np.arange(len(labels)), labels], 1e-8)
     return found
-
-
-def _percentiles(values: Sequence[float]) -> list[float]:
-    return [float(v) for v in np.percentile(values, [2.5, 97.5])]

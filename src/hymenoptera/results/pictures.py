@@ -1,18 +1,21 @@
-"""Pictures of pictures: a grid, heat over a picture, a thumbnail to put into a page."""
+"""Pictures of pictures: a grid, a sheet of thumbnails, heat over a picture."""
 
 import base64
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageFont
 
-from hymenoptera.data.pictures import UNREADABLE
+from hymenoptera.data.pictures import UNREADABLE, open_picture, upright_rgb
 
-GAP_PX, LINE_PX = 8, 18
+GAP_PX = 8
+MOST_KEPT = 4000  # thumbnails: the runs of a sweep have the same pictures
 
 
 def picture_grid(
@@ -31,11 +34,12 @@ def picture_grid(
     width_px = round(side_px * pictures[0].width / pictures[0].height)
     columns = math.ceil(math.sqrt(len(titles) * side_px / width_px))
     rows = math.ceil(len(titles) / columns)
-    title_px = LINE_PX * (titles[0].count("\n") + 1) + 4
+    text_px = max(14, width_px // 14)  # read in a grid that is shown at half its size
+    title_px = (text_px + 4) * (titles[0].count("\n") + 1) + 4
     cell = (width_px + GAP_PX, side_px + title_px + GAP_PX)
     grid = Image.new("RGB", (columns * cell[0] + GAP_PX, rows * cell[1] + GAP_PX), "white")
     draw = ImageDraw.Draw(grid)
-    font = ImageFont.load_default(size=14)
+    font = ImageFont.load_default(size=text_px)
     for position, (picture, title) in enumerate(zip(pictures, titles, strict=True)):
         left = GAP_PX + position % columns * cell[0]
         top = GAP_PX + position // columns * cell[1]
@@ -71,12 +75,44 @@ def side_by_side(left: Image.Image, right: Image.Image) -> Image.Image:
     return both
 
 
+def sprite(pictures: Sequence[Image.Image | None], side_px: int) -> Image.Image:
+    """Thumbnails in a square sheet, row by row, as TensorBoard's projector wants them.
+
+    Args:
+        pictures: of at most `side_px` a side; the place of a None stays empty.
+        side_px: of a picture's place.
+    """
+    columns = math.ceil(math.sqrt(len(pictures)))
+    sheet = Image.new("RGB", (columns * side_px, columns * side_px), "white")
+    for position, picture in enumerate(pictures):
+        if picture is not None:
+            left, top = (side_px * place for place in reversed(divmod(position, columns)))
+            margins = (side_px - picture.width) // 2, (side_px - picture.height) // 2
+            sheet.paste(picture, (left + margins[0], top + margins[1]))
+    return sheet
+
+
 def thumbnail(path: Path, side_px: int) -> Image.Image | None:
     """A picture of at most so many pixels a side; None where it cannot be read any more."""
     try:
-        with Image.open(path) as picture:
-            picture.draft("RGB", (side_px * 2, side_px * 2))  # JPEG: decodes a small version
-            small = ImageOps.exif_transpose(picture).convert("RGB")
+        changed = path.stat().st_mtime_ns
+    except OSError:
+        return None
+    return _thumbnail(path, side_px, changed)
+
+
+def thumbnails(paths: Iterable[Path], side_px: int) -> list[Image.Image | None]:
+    """`thumbnail` of each path, several at a time."""
+    with ThreadPoolExecutor() as pool:  # Pillow decodes without holding Python's lock
+        return list(pool.map(lambda path: thumbnail(path, side_px), paths))
+
+
+@lru_cache(maxsize=MOST_KEPT)
+def _thumbnail(path: Path, side_px: int, changed_ns: int) -> Image.Image | None:
+    try:
+        with open_picture(path) as picture:
+            picture.draft("RGB", (side_px, side_px))  # JPEG: decodes a small version
+            small = upright_rgb(picture)
             small.thumbnail((side_px, side_px))
             return small
     except UNREADABLE:
@@ -87,4 +123,9 @@ def data_uri(picture: Image.Image, quality: int = 82) -> str:
     """A picture as an address that a page can hold in itself."""
     content = io.BytesIO()
     picture.save(content, "JPEG", quality=quality)
-    return f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"
+    return jpeg_uri(content.getvalue())
+
+
+def jpeg_uri(content: bytes) -> str:
+    """A JPEG file's content as such an address."""
+    return f"data:image/jpeg;base64,{base64.b64encode(content).decode()}"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hymenoptera.atomic import write_file
-from hymenoptera.errors import HymenopteraError
+from hymenoptera.errors import HymenopteraError, RequestError
 from hymenoptera.results.statistics import wilson_interval
 
 SCHEMA_VERSION = 1
@@ -28,6 +28,24 @@ PACKAGES = (
     "pillow",
     "numpy",
 )
+NUMBER = (int, float)
+SHAPE = {  # of what is read again, of a file that anybody may have written
+    "status": str,
+    "command": str,
+    "error": str,
+    "overrides": [str],
+    "seed": int,
+    "epochs": int,
+    "versions": dict,
+    "model": {"name": str, "weights": str, "input_px": int, "parameter_count": int},
+    "data": {"root": str, "classes": [str], "train_count": int, "val_count": int},
+    "best": {
+        **{"epoch": int, "checkpoint": str, "val_accuracy": NUMBER},
+        **{"correct": int, "count": int, "interval": [NUMBER]},
+    },
+    "durations": {"fit_s": NUMBER, "total_s": NUMBER},
+    "images_per_s": NUMBER,
+}
 
 
 def write_summary(folder: Path, summary: dict[str, Any]) -> None:
@@ -76,16 +94,49 @@ def in_one_line(error: Exception) -> str:
         return text.splitlines()[-1].rpartition("hymenoptera.errors.")[2]
     if isinstance(error, HymenopteraError):
         return text
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
     return f"{type(error).__name__}: {text.splitlines()[0] if text else 'no reason given'}"
 
 
 def read_summary(folder: Path) -> dict[str, Any] | None:
-    """Read a run's summary.json; None where there is none."""
+    """Read a run's summary.json; None where there is none.
+
+    Raises:
+        RequestError: it is not what a run writes.
+    """
     path = folder / "summary.json"
     if not path.is_file():
         return None
-    summary: dict[str, Any] = json.loads(path.read_text())
+    try:
+        summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise RequestError(f"{path} is damaged: it cannot be read as JSON.") from error
+    wrong = _unlike(summary, SHAPE)
+    if wrong is None and not summary.get("status"):
+        wrong = "status"
+    if wrong is not None:
+        raise RequestError(f"{path} is damaged: {wrong or 'it'} is not what a run writes there.")
     return summary
+
+
+def _unlike(value: Any, shape: Any, key: str = "") -> str | None:
+    """The first key whose value has not the shape it should have; None where all have.
+
+    What is missing or null passes: a run that failed early knows little.
+    """
+    if value is None and key:
+        return None
+    if isinstance(shape, dict):
+        if not isinstance(value, dict):
+            return key
+        parts = ((value.get(k), v, f"{key}.{k}".lstrip(".")) for k, v in shape.items())
+        return next((w for part in parts if (w := _unlike(*part)) is not None), None)
+    if isinstance(shape, list):
+        if not isinstance(value, list):
+            return key
+        return next((key for item in value if not isinstance(item, shape[0])), None)
+    return None if isinstance(value, shape) and not isinstance(value, bool) else key
 
 
 def read_right(folder: Path) -> dict[str, float]:

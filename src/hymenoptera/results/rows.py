@@ -42,8 +42,8 @@ def written(rows: Iterable[Row], form: Format, classes: list[str], top_k: int) -
 
 def _table(rows: Iterable[Row], classes: list[str], top_k: int) -> Iterator[str]:
     width = max(len("runner-up"), *map(len, classes))
-    ranks = ["class", "runner-up", *(f"{n}th" if n > 3 else "3rd" for n in range(3, top_k + 1))]
-    head = "  ".join(f"{rank:<{width}}  {'share':>7}" for rank in ranks[:top_k])
+    ranks = ["class", "runner-up", *(f"class {n}" for n in range(3, top_k + 1))][:top_k]
+    head = "  ".join(f"{rank:<{width}}  {'share':>7}" for rank in ranks)
     yield f"{head}  picture\n{'-' * len(head)}  -------\n"
     for row in rows:
         if row.error is not None:

@@ -52,7 +52,7 @@ def read_run(folder: Path) -> RunFiles:
     metrics, config = folder / "metrics.csv", folder / ".hydra" / "config.yaml"
     epochs = []
     if metrics.is_file():
-        with metrics.open(newline="") as file:
+        with metrics.open(newline="", encoding="utf-8") as file:
             epochs = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
     return RunFiles(
         folder,

@@ -89,7 +89,7 @@ def runs_table(rows: list[dict[str, Any]]) -> str:
         ]
     ]
     for row in rows:
-        judged = row["accuracy"] is not None
+        judged = None not in (row["accuracy"], row["interval"])
         table.append(
             [
                 row["status"],
@@ -115,15 +115,20 @@ def _folders(root: Path) -> Iterator[Path]:
 
 
 def _row(folder: Path) -> dict[str, Any]:
-    summary = read_summary(folder) or {"status": UNFINISHED, "overrides": _overrides(folder)}
+    known: dict[str, Any] = {"status": UNFINISHED, "overrides": _overrides(folder)}
+    try:
+        summary = known | (read_summary(folder) or {})
+    except RequestError as error:
+        summary = known | {"error": str(error)}
     best = summary.get("best") or {}
-    named = [o.partition("=")[2] for o in summary["overrides"] if o.startswith("experiment=")]
+    overrides = summary["overrides"] or []
+    named = [o.partition("=")[2] for o in overrides if o.startswith("experiment=")]
     return {
         "folder": str(folder),
         "status": summary["status"],
         "experiment": named[-1] if named else None,
-        "overrides": summary["overrides"],
-        "model": summary.get("model", {}).get("name"),
+        "overrides": overrides,
+        "model": (summary.get("model") or {}).get("name"),
         "seed": summary.get("seed"),
         "accuracy": best.get("val_accuracy"),
         "correct": best.get("correct"),
@@ -131,7 +136,7 @@ def _row(folder: Path) -> dict[str, Any]:
         "interval": best.get("interval"),
         "epoch": best.get("epoch"),
         "epochs": summary.get("epochs"),
-        "total_s": summary.get("durations", {}).get("total_s"),
+        "total_s": (summary.get("durations") or {}).get("total_s"),
         "error": summary.get("error"),
     }
 
@@ -139,7 +144,7 @@ def _row(folder: Path) -> dict[str, Any]:
 def _overrides(folder: Path) -> list[str]:
     """A run's overrides from Hydra's own record: a list of one text a line."""
     path = folder / ".hydra" / "overrides.yaml"
-    lines = path.read_text().splitlines() if path.is_file() else []
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     return [line.removeprefix("- ").strip("'\"") for line in lines if line.startswith("- ")]
 
 

@@ -7,12 +7,15 @@ from typing import Any
 
 from hymenoptera.atomic import write_file
 from hymenoptera.results.records import write_csv
+from hymenoptera.results.statistics import SEED_SCATTER
 from hymenoptera.results.sweep_page import finite, write_page
 from hymenoptera.results.sweeps import JobResult, Setting, Sweep, read_sweep
-from hymenoptera.results.tables import format_interval
+from hymenoptera.results.tables import format_interval, make_table
 
 SCHEMA_VERSION = 1
 WIDTH = 80  # of the console, where nobody says
+FIGURES = ("accuracy", "95 % interval", "n", "runs")
+STYLES = {"best": "bold", "worse": "dim", "": "red"}  # by verdict
 
 
 def show_sweep(folder: Path) -> Sweep:
@@ -35,8 +38,9 @@ def as_dict(sweep: Sweep) -> dict[str, Any]:
 
     Schema, version 1:
         schema_version, name, command, swept, shared, states (how many jobs are in each).
-        settings: `values` by key, `mean`, `deviation`, `interval`, `count`, `verdict`, `p`, and
-            the numbers of its `jobs`. Accuracies are on the scale 0 to 1.
+        settings: `values` by key, `mean`, `deviation`, `interval`, `count`, `verdict`, `p`,
+            `says` (the table's words) and the numbers of its `jobs`. Accuracies are on the scale
+            0 to 1.
         jobs: `number`, `state`, `reason`, `overrides`, `val_accuracy`, `correct`, `count`,
             `interval`, `epoch`, `total_s`, `pruned_after`, and its `curve`, a row an epoch.
         best: `setting` (its place among the settings), `job`, `optimism`, `test` (the winner's
@@ -74,15 +78,18 @@ def as_dict(sweep: Sweep) -> dict[str, Any]:
 
 def rerun_command(job: JobResult) -> str:
     """The command that trains as the job did."""
-    return shlex.join(["python", "train.py", *(f"{k}={v}" for k, v in job.overrides.items())])
+    return shlex.join(["python", "train.py", *job.given])
 
 
 def longer_command(job: JobResult) -> str:
-    """The command that goes on with the job for as many epochs again."""
-    epochs = 2 * int(job.summary.get("epochs", 1))
-    return shlex.join(
-        ["python", "train.py", f"resume={_short(job.folder)}", f"trainer.max_epochs={epochs}"]
-    )
+    """The command that trains as the job did for twice as many epochs, in a folder of its own.
+
+    (To resume the job would change the sweep, and a schedule that has come to its end has little
+    left to give.)
+    """
+    others = [text for text in job.given if text.split("=")[0] != "trainer.max_epochs"]
+    epochs = 2 * int(job.summary["epochs"])
+    return shlex.join(["python", "train.py", *others, f"trainer.max_epochs={epochs}"])
 
 
 def verdict_of(setting: Setting) -> str:
@@ -94,35 +101,33 @@ def verdict_of(setting: Setting) -> str:
     words: str = setting.verdict
     if setting.verdict == "worse" and setting.p is not None:
         words = f"worse (p {_p(setting.p)})"
+    pruned = [j.summary["pruned_after"] for j in setting.done if j.summary.get("pruned_after")]
+    if pruned:
+        words += f", stopped after epoch {pruned[0]}"
     if missing:
         words += f", {missing} {'failed' if failed else 'to do'}"
     return words
 
 
 def _print(sweep: Sweep) -> None:
-    from rich import box
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=WIDTH)
-    keys = list(dict.fromkeys(key for setting in sweep.settings for key in setting.values))
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
-    for key in keys or ["setting"]:
-        table.add_column(_short_key(key, keys), overflow="fold")
-    for name in ("accuracy", "95 % interval", "n", "runs"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("against the best", overflow="fold")
-    for setting in sorted(sweep.settings, key=lambda s: -(s.mean if s.mean is not None else -1)):
-        style = {"best": "bold", "worse": "dim", "": "red"}.get(setting.verdict, "")
-        values = [setting.values.get(key, "") for key in keys] or ["all"]
-        table.add_row(*map(Text, [*values, *_figures(setting), verdict_of(setting)]), style=style)
+    keys = sweep.setting_keys
+    settings = sorted(sweep.settings, key=lambda s: -(s.mean if s.mean is not None else -1))
+    rows = [
+        [*([setting.values.get(key, "") for key in keys] or ["all"]), *_figures(setting)]
+        for setting in settings
+    ]
+    head = [*([_short_key(key, keys) for key in keys] or ["setting"]), *FIGURES, "against the best"]
+    styles = [STYLES.get(setting.verdict, "") for setting in settings]
     console.print()
     if sweep.shared:
         console.print(Text(f"all with {' '.join(sweep.shared)}"), soft_wrap=True)
-    console.print(table)
+    console.print(make_table(head, rows, right=FIGURES, styles=styles))
     for line in _notes(sweep):
         console.print(Text(line), soft_wrap=True)
 
@@ -138,11 +143,22 @@ def _notes(sweep: Sweep) -> list[str]:
                 f"luck       the best of {compared} on these pictures is "
                 f"{100 * sweep.optimism:.1f} points too high, on average"
             )
+        if compared > 1 and any(len(setting.done) == 1 for setting in sweep.settings):
+            lines.append(
+                f"seeds      {100 * SEED_SCATTER:.1f} points of scatter from seed to seed are "
+                f"allowed for where a row is one run; seed=1,2,3 would measure it"
+            )
         if winner.test is not None:
             lines.append(
                 f"test set   {100 * winner.test['test_accuracy']:.1f} % "
                 f"({winner.test['correct']} of {winner.test['count']}), 95 % interval "
                 f"{format_interval(winner.test['interval'])}; judged once, job {winner.number}"
+            )
+        judged = [str(job.number) for job in sweep.jobs if job.test is not None]
+        if len(judged) > 1:
+            lines.append(
+                f"           earlier winners were judged on it too (jobs {', '.join(judged)}): "
+                f"it is no longer untouched"
             )
         lines += [
             f"again      {rerun_command(winner)}",
@@ -154,8 +170,9 @@ def _notes(sweep: Sweep) -> list[str]:
 
 
 def _figures(setting: Setting) -> list[str]:
+    says = verdict_of(setting)
     if setting.mean is None:
-        return ["", "", "", f"0 of {len(setting.jobs)}"]
+        return ["", "", "", f"0 of {len(setting.jobs)}", says]
     spread = "" if setting.deviation is None else f" ± {100 * setting.deviation:.1f}"
     done, asked = len(setting.done), len(setting.jobs)
     return [
@@ -163,12 +180,12 @@ def _figures(setting: Setting) -> list[str]:
         format_interval(setting.interval) if setting.interval else "",
         str(setting.count or ""),
         str(done) if done == asked else f"{done} of {asked}",
+        says,
     ]
 
 
 def _csv_rows(sweep: Sweep) -> list[list[str]]:
-    keys = [key for setting in sweep.settings for key in setting.values]
-    keys = list(dict.fromkeys(keys))
+    keys = sweep.setting_keys
     names = ["mean", "deviation", "low", "high", "count", "done", "jobs", "verdict", "p", "reason"]
     rows = [[*keys, *names]]
     for setting in sweep.settings:

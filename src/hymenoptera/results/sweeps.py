@@ -18,6 +18,8 @@ from hymenoptera.results.statistics import (
 )
 
 REPEATED = ("seed", "data.fold")
+"""Keys whose values are repeats of a setting, not settings."""
+
 LEVEL = 0.05
 Verdict = Literal["best", "same as best", "worse", "not compared", ""]
 
@@ -31,7 +33,8 @@ class JobResult:
         folder: its run folder.
         state: as of `Manifest`.
         reason: why it failed.
-        overrides: by key.
+        given: its overrides as they were given.
+        overrides: by key, without + or ~.
         summary: its summary.json; empty where there is none.
     """
 
@@ -39,6 +42,7 @@ class JobResult:
     folder: Path
     state: State
     reason: str | None
+    given: list[str]
     overrides: dict[str, str]
     summary: dict[str, Any]
 
@@ -123,8 +127,13 @@ class Sweep:
     optimism: float | None = None
 
     @property
+    def setting_keys(self) -> list[str]:
+        """Keys that any setting has a value of."""
+        return list(dict.fromkeys(key for setting in self.settings for key in setting.values))
+
+    @property
     def jobs(self) -> list[JobResult]:
-        """All of them."""
+        """All of them, by number."""
         return sorted((j for s in self.settings for j in s.jobs), key=lambda j: j.number)
 
     @property
@@ -152,8 +161,9 @@ def read_sweep(folder: Path) -> Sweep:
         overrides = given[job.number]
         values = {key: overrides[key] for key in setting_keys if key in overrides}
         path = manifest.folder_of(job)
+        summary = read_summary(path) or {}
         result = JobResult(
-            job.number, path, job.state, job.reason, overrides, read_summary(path) or {}
+            job.number, path, job.state, job.reason, job.overrides, overrides, summary
         )
         settings.setdefault(tuple(values.items()), Setting(values)).jobs.append(result)  # type: ignore[arg-type]
     shared = [f"{k}={v}" for k, v in next(iter(given.values()), {}).items() if k not in swept]
@@ -164,7 +174,7 @@ def read_sweep(folder: Path) -> Sweep:
 
 def _by_key(overrides: list[str]) -> dict[str, str]:
     pairs = (override.partition("=") for override in overrides)
-    return {key.lstrip("+"): value for key, _, value in pairs}
+    return {key.lstrip("+~"): value for key, _, value in pairs}
 
 
 def _compare(sweep: Sweep) -> None:

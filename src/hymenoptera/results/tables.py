@@ -1,8 +1,14 @@
 """Tables for the console."""
 
-from collections.abc import Sequence
-from typing import Any
+import io
+from collections.abc import Collection, Iterable, Sequence
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
+WIDEST = 1000  # characters of a line: a pipe has no width
 MOST_CLASSES = 12  # in a confusion matrix on the console
 
 
@@ -45,14 +51,43 @@ def measures_table(found: dict[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
+def make_table(
+    head: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    right: Collection[str] = (),
+    styles: Iterable[str] = (),
+) -> "Table":
+    """A table as rich prints it.
+
+    Args:
+        head: the columns' names.
+        rows: of the texts below them.
+        right: names of the columns that are aligned to the right, and never broken.
+        styles: of the rows, one each; none for all plain.
+    """
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    for name in head:
+        if name in right:
+            table.add_column(name, justify="right", no_wrap=True)
+        else:
+            table.add_column(name, overflow="fold")
+    for row, style in zip_longest(rows, styles, fillvalue=""):
+        table.add_row(*map(Text, row), style=style)
+    return table
+
+
 def format_table(rows: Sequence[Sequence[str]]) -> str:
-    """Columns as wide as their longest cell, the first row underlined."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
-    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+    """A table as text, as wide as it needs to be; its head is the first row."""
+    from rich.console import Console
+
+    file = io.StringIO()
+    Console(file=file, width=WIDEST, color_system=None).print(make_table(rows[0], rows[1:]))
+    return "\n".join(line.rstrip() for line in file.getvalue().splitlines()).strip("\n")
 
 
 def format_duration(seconds: float) -> str:

@@ -8,22 +8,26 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
 from omegaconf import DictConfig
 
 from hymenoptera import config as configs
 from hymenoptera.errors import RequestError
-from hymenoptera.ranks.layout import launched, wants_several
+from hymenoptera.launch import without_hydra
+from hymenoptera.ranks.layout import may_share
+from hymenoptera.results.sweeps import REPEATED
 
-REPEATED = ("seed", "data.fold")
-"""Keys whose values are repeats of a setting, not settings."""
-
-IRRELEVANT = ("sweep", "resume", "message", "logger", "data.num_workers")
+IRRELEVANT = (
+    *("sweep", "resume", "message", "logger", "report", "data.num_workers"),
+    # a job of a sweep is a single process
+    *("trainer.num_nodes", "trainer.strategy", "trainer.sync_batchnorm", "trainer.scale_lr"),
+)
 """Keys that change nothing about a job's result."""
 
 Compose = Callable[[list[str]], DictConfig]
-"""From a job's overrides to its config, without Hydra's own node."""
+"""From a job's overrides to its config, with Hydra's own node."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +84,13 @@ class Request:
         ]
 
 
-def read_request(arguments: list[str], search: str) -> Request:
+def read_request(arguments: list[str], search: str, loader: ConfigLoader | None = None) -> Request:
     """Take a command line apart; the sweep's own keys are left out.
+
+    Args:
+        arguments: overrides.
+        search: grid or optuna.
+        loader: Hydra's, which knows what GROUP=glob(*) stands for.
 
     Raises:
         RequestError: a key has no value, or what is asked for is not of this kind of search.
@@ -89,7 +98,7 @@ def read_request(arguments: list[str], search: str) -> Request:
     fixed: list[str] = []
     values: dict[str, list[str]] = {}
     intervals: dict[str, Interval] = {}
-    for override in OverridesParser.create().parse_overrides(arguments):
+    for override in OverridesParser.create(loader).parse_overrides(arguments):
         key = override.get_key_element()
         if key.lstrip("+~").split(".")[0] == "sweep":
             continue
@@ -122,16 +131,15 @@ def read_request(arguments: list[str], search: str) -> Request:
 
 
 def checked(composed: DictConfig) -> dict[str, Any]:
-    """Check a job's config.
+    """Check a job's config, as it is composed; give it without Hydra's node.
 
     Raises:
         RequestError: as of `config.check`, or it cannot run in a sweep.
     """
-    config = configs.check(composed)
+    config = configs.check(without_hydra(composed))
     if config["resume"] is not None:
         raise RequestError("resume goes on with one run: it cannot be swept with -m.")
-    place = launched(os.environ)
-    if wants_several(config["trainer"]) or (place is not None and place.world_size > 1):
+    if may_share(config["trainer"], os.environ):
         raise RequestError(
             "A run on several devices starts this command once a device, -m with it: each would "
             "run the whole sweep.\nTake several jobs at a time on a device each (sweep=joblib), or "

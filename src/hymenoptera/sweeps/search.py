@@ -28,8 +28,14 @@ class Search:
         self._seed = seed
         open_study(manifest.folder, pruning=pruning)
         # a trial that had begun when its process ended is still open: its job runs again
-        self._again = [job for job in manifest.jobs if job.state not in ("done", "failed")]
-        self._again += [job for job in manifest.jobs if job.reason and "killed" in job.reason]
+        self._again = [
+            job
+            for job in manifest.jobs
+            if job.state not in ("done", "failed") or (job.reason or "").startswith("killed")
+        ]
+        for job in manifest.jobs:  # the study may not have been told, if the process was killed
+            if job not in self._again:
+                self.done(job)
 
     @property
     def total(self) -> int:
@@ -38,19 +44,22 @@ class Search:
 
     def next_job(self) -> Job | None:
         """The next trial to run; None when there are enough."""
+        import optuna
+
         if self._again:
             return self._again.pop(0)
         if len(self._manifest.jobs) >= self._trials:
             return None
-        number = len(self._manifest.jobs)
         # a sampler of its own for each trial, else a restart would draw the same numbers again
-        study = open_study(self._manifest.folder, seed=self._seed + number)
-        open_trials = [t for t in study.trials if not t.state.is_finished()]
-        lost = next((t for t in open_trials if t.number >= number), None)
-        if lost is not None:  # asked for, but killed before the manifest knew
-            values = {key: self._override(key, value) for key, value in lost.params.items()}
-            if set(values) == {*self._request.intervals, *self._request.values}:
+        study = open_study(self._manifest.folder, seed=self._seed + len(self._manifest.jobs))
+        known = {job.number for job in self._manifest.jobs}
+        for lost in study.trials:  # asked for, but killed before the manifest knew
+            if lost.state.is_finished() or lost.number in known:
+                continue
+            if set(lost.params) == {*self._request.intervals, *self._request.values}:
+                values = {key: self._override(key, value) for key, value in lost.params.items()}
                 return self._add(lost.number, values)
+            study.tell(lost.number, state=optuna.trial.TrialState.FAIL)
         trial = study.ask()
         values = {key: self._suggest(trial, key) for key in self._request.intervals}
         for key, choices in self._request.values.items():

@@ -1,0 +1,37 @@
+"""The table of faults: what was tried and what held, a row a test; `make torture` prints it."""
+
+from collections import defaultdict
+
+import pytest
+
+TABLE = pytest.StashKey[dict[str, list[int]]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[TABLE] = defaultdict(lambda: [0, 0, 0])
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item):  # a generator, as pluggy has it
+    outcome = yield
+    report = outcome.get_result()
+    if report.when != "call" and report.passed:
+        return
+    name = item.nodeid.split("[")[0].rpartition("/")[2].removeprefix("test_")
+    row = item.config.stash[TABLE][name.replace(".py::test_", ": ").replace("_", " ")]
+    count = int(dict(item.user_properties).get("tried", 1))
+    row[0] += count * (not report.skipped)
+    row[1] += count * report.passed
+    row[2] += report.skipped
+
+
+def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
+    if config.getoption("markexpr") == "not torture":
+        return
+    rows = config.stash[TABLE]
+    total = [sum(row[column] for row in rows.values()) for column in range(2)]
+    terminalreporter.write_line("\n| fault | tried | held |\n|---|---|---|")
+    for name, (tried, held, skipped) in rows.items():
+        note = f" ({skipped} skipped)" if skipped else ""
+        terminalreporter.write_line(f"| {name}{note} | {tried} | {held} |")
+    terminalreporter.write_line(f"| all | {total[0]} | {total[1]} |")
