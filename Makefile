@@ -41,7 +41,7 @@ audit: $(INSTALLED) ## known vulnerabilities of what is installed, from the Pyth
 	@test -x $(VENV)-audit/bin/pip-audit || { $(PYTHON) -m venv $(VENV)-audit && \
 	  $(VENV)-audit/bin/python -m pip install --quiet pip-audit; }
 	$(BIN)/python -m pip list --format=freeze --exclude-editable > $(VENV)-audit/installed.txt
-	$(VENV)-audit/bin/pip-audit --no-deps --disable-pip -r $(VENV)-audit/installed.txt
+	$(VENV)-audit/bin/pip-audit --strict --no-deps --disable-pip -r $(VENV)-audit/installed.txt
 
 lint: $(INSTALLED) ## ruff, format and types, without changing anything
 	$(BIN)/ruff check .

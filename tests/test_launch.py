@@ -21,6 +21,7 @@ def test_help_names_every_group_with_its_options_and_six_examples(
     examples = ended.out.split("Examples")[1]
     assert examples.count("python train.py") >= 6
     assert max(map(len, ended.out.splitlines())) <= 100
+    assert run_train("--help", "seed=1").out == ended.out  # which Hydra itself prints
 
 
 def test_the_examples_of_the_help_page_compose(tmp_path: Path, run_train: Run) -> None:

@@ -43,8 +43,7 @@ def check_data_set(root: Path, weights: str = "auto", model: str = "resnet18") -
     found = inspect(root)
     readable = [look for look in found.looks if not look.fault]
     exact = [
-        _group([found.looks[i] for i in group])
-        for group in same([look.sha256 or look.path for look in found.looks])
+        _group([readable[i] for i in group]) for group in same([look.sha256 for look in readable])
     ]
     near = [
         _group([readable[pair.first], readable[pair.second]]) | {"likeness": pair.likeness}

@@ -5,6 +5,7 @@ every refused config answer as fast as Hydra alone does.
 """
 
 import gc
+import inspect
 import io
 import logging
 import os
@@ -30,6 +31,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from hymenoptera import config
 from hymenoptera.errors import HymenopteraError, RequestError, RunError, nearest
+from hymenoptera.help_page import help_page
 from hymenoptera.ranks.follow import follow
 from hymenoptera.ranks.layout import Layout, launched, place, wanted
 from hymenoptera.ranks.workers import count_here, start_and_wait
@@ -70,6 +72,9 @@ def launch(main: Callable[[], None]) -> NoReturn:
         follow(found, ARGUMENTS, SHOW_TRACEBACKS)
     os.environ[FULL_ERROR] = "1"  # has Hydra raise its errors, to be put in our words below
     try:
+        if sys.argv[1:] in (["--help"], ["-h"]):  # with more, Hydra prints the same, more slowly
+            print(help_page(Path(inspect.unwrap(main).__code__.co_filename).parent / "conf"))  # noqa: T201
+            sys.exit(0)
         _check_options(sys.argv[1:])
         sys.argv[1:] = _continue_run([_expand_home(a) for a in sys.argv[1:]])
         main()

@@ -26,27 +26,37 @@ def wait_for(path: Path, process: Process) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "to_all"),
+    ("number", "to_all", "within_s"),
     [
-        (signal.SIGTERM, True),
-        pytest.param(signal.SIGTERM, False, marks=pytest.mark.torture),
-        pytest.param(signal.SIGINT, True, marks=pytest.mark.torture),
-        pytest.param(signal.SIGINT, False, marks=pytest.mark.torture),
+        (signal.SIGTERM, True, 120),  # beside other tests on the same cores
+        pytest.param(signal.SIGTERM, True, 10, marks=pytest.mark.torture),
+        pytest.param(signal.SIGTERM, False, 10, marks=pytest.mark.torture),
+        pytest.param(signal.SIGINT, True, 10, marks=pytest.mark.torture),
+        pytest.param(signal.SIGINT, False, 10, marks=pytest.mark.torture),
     ],
-    ids=["SIGTERM to all", "SIGTERM to the run", "Ctrl-C to all", "Ctrl-C to the run"],
+    ids=[
+        "SIGTERM to all",
+        "SIGTERM to all, 10 s",
+        "SIGTERM to the run, 10 s",
+        "Ctrl-C to all, 10 s",
+        "Ctrl-C to the run, 10 s",
+    ],
 )
-def test_one_signal_stops_within_10_s_with_the_line_that_goes_on(
-    tmp_path: Path, start_train: Start, tiny: list[str], number: signal.Signals, to_all: bool
+def test_one_signal_stops_with_the_line_that_goes_on(
+    tmp_path: Path,
+    start_train: Start,
+    tiny: list[str],
+    number: signal.Signals,
+    to_all: bool,
+    within_s: float,
 ) -> None:
     """A scheduler and a terminal send it to the processes that read pictures too."""
     process = start_train(
         *tiny, "data.num_workers=1", "trainer.max_epochs=900", "hydra.run.dir=run"
     )
     wait_for(tmp_path / "run" / "checkpoints" / "last.ckpt", process)
-    began = time.monotonic()
     (os.killpg if to_all else os.kill)(process.pid, number)
-    process.join(timeout=60)
-    assert time.monotonic() - began < 10 * max(1, os.getloadavg()[0] / (os.cpu_count() or 1))
+    process.join(timeout=within_s)
     assert process.exitcode == 130
     assert "Go on with: python train.py resume=run" in (tmp_path / "out.txt").read_text()
     assert "Traceback" not in (tmp_path / "err.txt").read_text()
