@@ -35,7 +35,7 @@ test: $(INSTALLED) ## all tests; those on the real data where HYMENOPTERA_TEST_A
 
 torture: $(INSTALLED) ## minutes: every fault that is injected, and a table of what held
 	FUZZ=10 $(BIN)/python -m pytest -m "torture or not torture" tests/torture tests/test_download.py \
-	  tests/test_atomic.py tests/data/test_archive.py tests/data/test_features.py $(ARGS)
+	  tests/test_atomic.py tests/data/test_archive.py tests/data/test_features.py tests/ranks $(ARGS)
 
 audit: $(INSTALLED) ## known vulnerabilities of what is installed, from the Python advisory database
 	@test -x $(VENV)-audit/bin/pip-audit || { $(PYTHON) -m venv $(VENV)-audit && \

@@ -68,6 +68,7 @@ def refused(tmp_path: Path, ended: Ended, *words: str, left: tuple[str, ...] = (
         (["trainer.num_nodes=2"], ["trainer.num_nodes=2", "torchrun --nnodes=2", "MASTER_ADDR"]),
         (["trainer=fsdp", "trainer.accelerator=cpu"], ["fsdp", "CUDA GPUs", "trainer=ddp"]),
         (["trainer.sync_batchnorm=true", "trainer.accelerator=cpu"], ["needs CUDA GPUs"]),
+        (["out_of_memory=halve", "trainer.devices=2"], ["for a run on one device"]),
         (["experiment=find_lr", "trainer.devices=2"], ["The search for a rate", "one device"]),
         (["-m", "trainer.devices=2", "seed=1,2"], ["run the whole sweep", "sweep=joblib"]),
         (["trainer.precision=16-mixed", "trainer=cpu"], ["needs a GPU"]),

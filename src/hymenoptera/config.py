@@ -21,11 +21,12 @@ OPEN_NODES = ("optimizer", "scheduler", "trainer", "callbacks", "logger", "sweep
 """Nodes that are handed to a class as they are: +trainer.OPTION=VALUE is the user's business."""
 
 
-def check(cfg: DictConfig) -> dict[str, Any]:
+def check(cfg: DictConfig, *, files: bool = True) -> dict[str, Any]:
     """Refuse a config that cannot work, as far as that can be told without any work.
 
     Args:
         cfg: the composed config, without Hydra's own node.
+        files: whether to look for those that it names; without, every machine says the same.
 
     Returns:
         The config with its interpolations resolved, as plain containers.
@@ -44,7 +45,7 @@ def check(cfg: DictConfig) -> dict[str, Any]:
     check_targets(config)
     check_values(config)
     try:
-        _check_together(config)
+        _check_together(config, files)
     except (LookupError, TypeError, AttributeError) as error:
         raise RequestError(
             f"The config is not whole: {error}. Leave out the override that removes or replaces "
@@ -53,7 +54,7 @@ def check(cfg: DictConfig) -> dict[str, Any]:
     return config
 
 
-def _check_together(config: dict[str, Any]) -> None:
+def _check_together(config: dict[str, Any], files: bool) -> None:
     """Refuse what is missing, and what keys make impossible together."""
     for key in NEEDED:
         node: Any = config
@@ -70,7 +71,8 @@ def _check_together(config: dict[str, Any]) -> None:
         if not node or not node.get("enabled", True):
             raise RequestError(f"callbacks.{name} is what a run leaves behind: it stays on.")
     _check_fold(config["data"])
-    _check_files(config)
+    if files:
+        _check_files(config)
     _check_transfer(config)
     _check_find_lr(config)
     _check_processes(config)

@@ -32,7 +32,7 @@ from omegaconf.errors import OmegaConfBaseException
 from hymenoptera import config
 from hymenoptera.errors import HymenopteraError, RequestError, RunError, nearest
 from hymenoptera.help_page import help_page
-from hymenoptera.ranks.follow import follow
+from hymenoptera.ranks.follow import begin_to_follow, follow
 from hymenoptera.ranks.layout import Layout, launched, place, wanted
 from hymenoptera.ranks.workers import count_here, start_and_wait
 
@@ -68,8 +68,11 @@ def launch(main: Callable[[], None]) -> NoReturn:
         if isinstance(stream, io.TextIOWrapper):  # LANG=C has no ±
             stream.reconfigure(errors="replace")
     found = launched(os.environ)
+    if found is not None:
+        # torch warns of looking for parameters without a gradient in an epoch that has none
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     if found is not None and found.rank > 0:
-        follow(found, ARGUMENTS, SHOW_TRACEBACKS)
+        begin_to_follow(ARGUMENTS, SHOW_TRACEBACKS)
     os.environ[FULL_ERROR] = "1"  # has Hydra raise its errors, to be put in our words below
     try:
         if sys.argv[1:] in (["--help"], ["-h"]):  # with more, Hydra prints the same, more slowly
@@ -199,10 +202,18 @@ class Preflight(Callback):
 
 
 def _prepare(cfg: DictConfig) -> None:
-    """Check a config, and start the processes that it wants, unless somebody else has."""
-    trainer = config.check(cfg)["trainer"]
-    if launched(os.environ) is not None:
+    """Check a config, and start the processes that it wants, unless somebody else has.
+
+    It does not return in those that do not lead: all find out by themselves that a request is bad,
+    and process 0 alone says so.
+    """
+    found = launched(os.environ)
+    follows = found is not None and found.rank > 0
+    trainer = config.check(cfg, files=not follows)["trainer"]
+    if found is not None:
         place(trainer, os.environ)
+        if follows:
+            follow(found, SHOW_TRACEBACKS)
         return
     count, nodes = count_here(trainer, os.environ), wanted(trainer)[1] or 1
     if count * nodes > 1:

@@ -1,12 +1,11 @@
 """Runs of several processes, as torchrun, SLURM and the program itself start them."""
 
 import csv
+import importlib.util
 import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from multiprocessing import Process
@@ -15,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from conftest import ROOT, Ended, run, start, tiny_overrides, write_pictures
+from conftest import ROOT, Ended, start, tiny_overrides, write_pictures
 
 ADDRESS = "127.0.0.1"
 
@@ -63,7 +62,7 @@ def start_ranks(
     return processes
 
 
-def end_ranks(folder: Path, processes: list[Process], timeout_s: float = 120) -> list[Ended]:
+def end_ranks(folder: Path, processes: list[Process], timeout_s: float = 240) -> list[Ended]:
     """Wait for them; how each ended."""
     ended = []
     for rank, process in enumerate(processes):
@@ -103,37 +102,78 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_pictures(tmp_path_factory.mktemp("odd") / "trees", parts)
 
 
-def test_validation_is_the_same_to_the_last_bit_with_1_to_4_processes(
-    tmp_path: Path, odd: Path
+FROZEN = ["experiment=head", "transfer.cache=false", "trainer.max_epochs=1", "optimizer.lr=1e-30"]
+"""The same weights whatever the number of processes."""
+
+
+def validation(run_folder: Path) -> tuple[str, str, bytes]:
+    """What a run found of the 23 pictures; each is there once."""
+    (row,) = rows_of(run_folder)
+    best = summary_of(run_folder)["best"]
+    assert best["count"] == 23
+    assert float(row["val/accuracy"]) == pytest.approx(best["correct"] / 23, abs=1e-7)
+    paths = [prediction["path"] for prediction in rows_of(run_folder, "predictions.csv")]
+    assert len(set(paths)) == len(paths) == 23
+    return row["val/loss"], row["val/accuracy"], (run_folder / "predictions.csv").read_bytes()
+
+
+def start_nodes(folder: Path, *arguments: str) -> list[Process]:
+    """Start torchrun twice, as on two machines with a process each."""
+    torchrun = importlib.util.find_spec("torch.distributed.run").origin
+    port = free_port()
+    nodes = []
+    for node in (0, 1):
+        (folder / f"rank{node}").mkdir(parents=True)
+        place = ["--nnodes=2", "--nproc-per-node=1", f"--node-rank={node}"]
+        place += [f"--master-addr={ADDRESS}", f"--master-port={port}", str(ROOT / "train.py")]
+        command = (*place, *arguments, f"hydra.run.dir={folder}/run")
+        nodes.append(start(torchrun, command, folder / f"rank{node}", {}))
+    return nodes
+
+
+def test_one_process_two_and_two_nodes_of_torchrun_find_the_same(tmp_path: Path, odd: Path) -> None:
+    """To the last bit. With batches of 8, the second of two has one batch less."""
+    common = [*tiny_overrides(odd), *FROZEN]
+    (single,) = run_ranks(tmp_path / "single", 1, *common)
+    (pair,) = run_ranks(tmp_path / "pair", 1, *common, "trainer.devices=2", "trainer=cpu")
+    nodes = end_ranks(tmp_path / "nodes", start_nodes(tmp_path / "nodes", *common, "trainer=ddp"))
+    assert [ended.status for ended in (single, pair, *nodes)] == [0] * 4, (single, pair, nodes)
+
+    found = {name: validation(tmp_path / name / "run") for name in ("single", "pair", "nodes")}
+    assert found["pair"] == found["nodes"] == found["single"]
+    pair_rows, nodes_rows = (rows_of(tmp_path / name / "run") for name in ("pair", "nodes"))
+    assert pair_rows == nodes_rows  # training as well: the same seed, the same number
+
+    assert pair.err == ""
+    assert pair.out.count("processes  2 (ddp): 16 pictures a step, 8 each") == 1
+    assert pair.out.count("checkpoints/best.ckpt") == 1
+    by_one, by_two = (
+        {path.name.split(".")[0] for path in (tmp_path / name / "run").iterdir()}
+        for name in ("single", "pair")
+    )
+    assert by_two == by_one
+    log = (tmp_path / "pair" / "run" / "train.log").read_text()
+    assert log.count("best so far") == 1
+    assert "processes  2 on 2 machines (ddp): 16 pictures a step, 8 each" in nodes[0].out
+    assert nodes[1].out == ""
+    assert {path.name for path in (tmp_path / "nodes/rank1").iterdir()} == {"out.txt", "err.txt"}
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_validation_is_that_of_one_process_to_the_last_bit(
+    tmp_path: Path, odd: Path, count: int
 ) -> None:
-    """The same weights everywhere: a rate of 1e-30 leaves them as they are."""
-    found = {}
-    for count in (1, 2, 3, 4):
-        folder = tmp_path / str(count)
-        ended = run_ranks(
-            folder,
-            count,
-            "experiment=head",
-            *tiny_overrides(odd),
-            "transfer.cache=false",
-            "trainer.max_epochs=1",
-            "optimizer.lr=1e-30",
-            "data.eval_batch_size=4",
-            "data.batch_size=2",
-            "report=false",
-        )
-        only_the_leader_spoke(ended)
-        (row,) = rows_of(folder / "run")
-        predictions = (folder / "run" / "predictions.csv").read_bytes()
-        found[count] = (row["val/loss"], row["val/accuracy"], predictions)
-        best = summary_of(folder / "run")["best"]
-        assert best["count"] == 23
-        assert float(row["val/accuracy"]) == pytest.approx(best["correct"] / 23, abs=1e-7)
-        assert int(row["step"]) == -(-(21 // count) // 2)  # of 21 pictures what can be dealt out
-    assert len({row["path"] for row in rows_of(tmp_path / "1" / "run", "predictions.csv")}) == 23
-    assert all(found[count] == found[1] for count in (2, 3, 4)), found
+    """With 4, two of them have one batch less than the others."""
+    common = [*tiny_overrides(odd), *FROZEN, "data.eval_batch_size=4", "data.batch_size=2"]
+    for name, processes in (("one", 1), ("several", count)):
+        only_the_leader_spoke(run_ranks(tmp_path / name, processes, *common))
+    assert validation(tmp_path / "several" / "run") == validation(tmp_path / "one" / "run")
+    (row,) = rows_of(tmp_path / "several" / "run")
+    assert int(row["step"]) == -(-(21 // count) // 2)  # of 21 pictures what can be dealt out
 
 
+@pytest.mark.torture
 def test_two_processes_take_the_steps_of_one_with_twice_the_batch(
     tmp_path: Path, pictures: Path
 ) -> None:
@@ -157,6 +197,7 @@ def test_two_processes_take_the_steps_of_one_with_twice_the_batch(
     assert summary_of(tmp_path / "two" / "run")["device"]["batch_size"] == 6
 
 
+@pytest.mark.torture
 def test_the_same_seed_and_number_of_processes_give_the_same_bytes(
     tmp_path: Path, odd: Path
 ) -> None:
@@ -169,119 +210,88 @@ def test_the_same_seed_and_number_of_processes_give_the_same_bytes(
         assert a == b
 
 
-def wait_for(path: Path, process: Process) -> None:
-    deadline = time.monotonic() + 100
-    while not path.exists():
+def wait_until(happened: Callable[[], bool], process: Process) -> None:
+    deadline = time.monotonic() + 200
+    while not happened():
         assert process.is_alive(), "it ended early"
-        assert time.monotonic() < deadline, f"{path} did not come"
+        assert time.monotonic() < deadline, "it did not happen"
         time.sleep(0.02)
 
 
-def test_a_killed_process_ends_the_run_which_goes_on_with_another_number(
+def test_a_killed_process_ends_the_run_which_others_go_on_with_until_one_is_stopped(
     tmp_path: Path, odd: Path
 ) -> None:
-    common = [*tiny_overrides(odd), "scheduler=one_cycle", "callbacks.last_checkpoint.every_s=0"]
-    processes = start_ranks(tmp_path, 3, *common, "trainer.max_epochs=300")
-    wait_for(tmp_path / "run" / "checkpoints" / "last.ckpt", processes[0])
-    began = time.monotonic()
+    endless = [*tiny_overrides(odd), "scheduler=one_cycle", "callbacks.last_checkpoint.every_s=0"]
+    endless += ["trainer.max_epochs=300", "report=false"]
+    run_folder = tmp_path / "run"
+    processes = start_ranks(tmp_path, 3, *endless)
+    wait_until((run_folder / "checkpoints" / "last.ckpt").exists, processes[0])
     os.kill(processes[1].pid, signal.SIGKILL)
     ended = end_ranks(tmp_path, processes)
-    assert time.monotonic() - began < 30
     assert [e.status for e in ended] == [1, -signal.SIGKILL, 1]
     lines = ended[0].err.strip().splitlines()
     assert lines[0].startswith("The run failed: process 1 of 3 ended without a word: it was killed")
     assert len(lines) <= 3
     assert "Traceback" not in ended[0].out
     assert ended[2].err == ""
-    summary = summary_of(tmp_path / "run")
+    summary = summary_of(run_folder)
     assert summary["status"] == "failed"
     assert summary["error"] in lines[0]
 
-    epochs = len(rows_of(tmp_path / "run"))
-    saved = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)["epoch"] + 1
-    resumed = run(
-        "train.py",
-        (f"resume={tmp_path}/run", f"trainer.max_epochs={saved + 1}"),
-        tmp_path / "rank0",
-        {},
-    )
-    assert resumed.status == 0, resumed.err
-    rows = rows_of(tmp_path / "run")
-    assert len(rows) == saved + 1 <= epochs + 2
-    assert int(rows[-1]["step"]) - int(rows[-2]["step"]) == 3  # 21 pictures, 8 a step
-    assert summary_of(tmp_path / "run")["device"]["processes"] == 1
+    saved = torch.load(run_folder / "checkpoints/last.ckpt", weights_only=True)["epoch"] + 1
+    processes = start_ranks(tmp_path, 2, f"resume={run_folder}")
+    wait_until(lambda: len(rows_of(run_folder)) >= saved + 2, processes[0])
+    os.kill(processes[1].pid, signal.SIGTERM)
+    ended = end_ranks(tmp_path, processes)
+    only_the_leader_spoke(ended, status=130)
+    assert "Interrupted. Go on with:" in ended[0].out
+    rows = rows_of(run_folder)
+    assert [int(row["epoch"]) for row in rows] == list(range(1, len(rows) + 1))
+    before, after = rows[saved - 1 : saved + 1]
+    assert int(after["step"]) - int(before["step"]) == 2  # 20 pictures, 16 a step; it was 1
+    summary = summary_of(run_folder)
+    assert summary["status"] == "interrupted"
+    assert summary["device"]["processes"] == 2
 
 
+@pytest.mark.torture
 def test_a_killed_leader_leaves_one_line_and_no_process(tmp_path: Path, odd: Path) -> None:
     processes = start_ranks(tmp_path, 2, *tiny_overrides(odd), "trainer.max_epochs=300")
-    wait_for(tmp_path / "run" / "checkpoints" / "last.ckpt", processes[0])
+    wait_until((tmp_path / "run" / "checkpoints" / "last.ckpt").exists, processes[0])
     os.kill(processes[0].pid, signal.SIGKILL)
-    ended = end_ranks(tmp_path, processes, timeout_s=30)
+    ended = end_ranks(tmp_path, processes)
     assert [e.status for e in ended] == [-signal.SIGKILL, 1]
     (line,) = ended[1].err.strip().splitlines()
     assert line.startswith("The run ended: process 0 of 2 was killed")
 
 
-def test_all_processes_stop_at_the_batch_in_which_one_was_asked_to(
-    tmp_path: Path, odd: Path
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["trainer.devices=3"], "trainer.devices=3: SLURM started 2 processes"),
+        (["-m", "seed=1,2"], "run the whole sweep"),
+        (["data.root=/nowhere"], "there is no such folder"),
+        pytest.param(
+            ["trainer=gpu"],
+            "no such device here",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"),
+        ),
+    ],
+)
+def test_a_bad_request_is_told_by_one_process(
+    tmp_path: Path, odd: Path, arguments: list[str], words: str
 ) -> None:
-    processes = start_ranks(tmp_path, 2, *tiny_overrides(odd), "trainer.max_epochs=300")
-    wait_for(tmp_path / "run" / "checkpoints" / "last.ckpt", processes[0])
-    os.kill(processes[1].pid, signal.SIGTERM)
-    ended = end_ranks(tmp_path, processes, timeout_s=60)
-    only_the_leader_spoke(ended, status=130)
-    assert "Interrupted. Go on with:" in ended[0].out
-    assert summary_of(tmp_path / "run")["status"] == "interrupted"
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_bad_request_is_one_line_of_one_process(tmp_path: Path, odd: Path) -> None:
-    refused = run_ranks(tmp_path, 2, *tiny_overrides(odd), "trainer=gpu")
-    only_the_leader_spoke(refused, status=2)
-    (line,) = refused[0].err.strip().splitlines()
-    assert "no such device here" in line
+    options = [argument for argument in arguments if argument == "-m"]  # in front of the others
+    asked = [*options, *tiny_overrides(odd), *arguments[len(options) :]]
+    processes = start_ranks(tmp_path, 2, *asked, by=slurm)
+    if arguments[0].startswith("data.root"):  # the others look for it when the leader has
+        processes[0].join(timeout=120)
+        os.kill(processes[1].pid, signal.SIGTERM)  # as srun does once the leader is gone
+    ended = end_ranks(tmp_path, processes)
+    if not arguments[0].startswith("data.root"):
+        only_the_leader_spoke(ended, status=2)
+    assert ended[0].status == 2
+    assert words in ended[0].err
+    assert len(ended[0].err.strip().splitlines()) == 1 + len(options)
+    assert (ended[1].out, ended[1].err) == ("", "")
     assert not (tmp_path / "run").exists()
-
-
-def test_the_program_starts_its_processes_itself(tmp_path: Path, odd: Path) -> None:
-    ended = subprocess.run(
-        [sys.executable, str(ROOT / "train.py"), *tiny_overrides(odd), "trainer.devices=2"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert ended.returncode == 0, ended.stderr
-    assert ended.stderr == ""
-    assert ended.stdout.count("processes  2 (ddp): 16 pictures a step, 8 each") == 1
-    assert ended.stdout.count("checkpoint runs/") == 1
-    (run_folder,) = (tmp_path / "runs").iterdir()
-    assert {p.name for p in run_folder.iterdir() if not p.name.startswith("events")} == {
-        *(".hydra", "train.log", "checkpoints", "pictures", "embeddings", "projector_config.pbtxt"),
-        *("metrics.csv", "predictions.csv", "summary.json", "hparams.yaml", "report.html"),
-    }
-    assert len(list(run_folder.glob("events*"))) <= 2  # the run's, and the judgement's
-    assert (run_folder / "train.log").read_text().count("best so far") >= 1
-
-
-def test_two_nodes_of_torchrun(tmp_path: Path, odd: Path) -> None:
-    port = free_port()
-    nodes = []
-    for node in (0, 1):
-        (tmp_path / f"node{node}").mkdir()
-        command = [sys.executable, "-m", "torch.distributed.run", "--nnodes=2"]
-        command += ["--nproc-per-node=1", f"--node-rank={node}"]
-        command += [f"--master-addr={ADDRESS}", f"--master-port={port}", str(ROOT / "train.py")]
-        command += ["trainer=ddp", *tiny_overrides(odd), f"hydra.run.dir={tmp_path}/run"]
-        with (tmp_path / f"node{node}.txt").open("w") as output:
-            nodes.append(
-                subprocess.Popen(
-                    command, cwd=tmp_path / f"node{node}", stdout=output, stderr=subprocess.STDOUT
-                )
-            )
-    assert [node.wait(timeout=120) for node in nodes] == [0, 0]
-    said = (tmp_path / "node0.txt").read_text()
-    assert "processes  2 on 2 machines (ddp): 16 pictures a step, 8 each" in said
-    assert len(rows_of(tmp_path / "run", "predictions.csv")) == 23
-    assert "epoch" not in (tmp_path / "node1.txt").read_text()
-    assert list((tmp_path / "node1").iterdir()) == []

@@ -49,25 +49,17 @@ class Interruption(pl.Callback):
         self._before: dict[signal.Signals, Any] = {}
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take over the signals; the scheduler's has to wait until training begins.
-
-        Until then Lightning puts a handler of its own in front, in which it would talk to the other
-        processes of a run, that do something else.
-        """
+        """Take over the signals."""
         for number in (signal.SIGINT, signal.SIGTERM):
             self._before[number] = signal.signal(number, self._ask)
-        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take over the scheduler's signal, which may have come by now."""
-        signal.signal(signal.SIGTERM, self._ask)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+        """Take over SIGTERM once more.
 
-    def on_exception(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
-    ) -> None:
-        """Let the signal through: training may not have begun."""
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+        Lightning has by now put a handler of its own in front, which waits for the other processes
+        of a run, whatever they do.
+        """
+        signal.signal(signal.SIGTERM, self._ask)
 
     def on_train_batch_end(
         self,

@@ -53,13 +53,12 @@ def gather(layout: Layout, say: Callable[[str], None] | None = None) -> Team:
             team.store.set(key, f"{door.getsockname()[1]} {token}")
         else:
             number, token = team.store.get(key).decode().split()
-    except (torch.distributed.DistError, RuntimeError) as error:
+            team.join(host, int(number), token)
+    except (torch.distributed.DistError, RuntimeError, OSError) as error:
         raise RunError(
             f"Process {layout.rank} of {layout.world_size} found no meeting point at "
-            f"{host}:{port} within {ARRIVAL_S:.0f} s: {str(error).splitlines()[0]}"
+            f"{host}:{port}: {str(error).splitlines()[0]}"
         ) from error
     if door is not None:
         team.admit(door, token)
-    else:
-        team.join(host, int(number), token)
     return team

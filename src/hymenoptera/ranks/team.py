@@ -199,7 +199,9 @@ class Team:
                     log.debug("%s:\n%s", self._names[rank], message.get("trace", ""))
                     self._failure = f"{self._names[rank]} {_predicate(message['text'])}"
                     self._failed.set()
-                    threading.Timer(GRACE_S, self._end_if_stuck).start()
+                    timer = threading.Timer(GRACE_S, self._end_if_stuck)
+                    timer.daemon = True  # the leader may end before
+                    timer.start()
 
     def _end_if_stuck(self) -> None:
         if self._noticed.is_set() or self._released.is_set():
