@@ -15,10 +15,11 @@ from hymenoptera.callbacks.interruption import InterruptedTraining, Interruption
 from hymenoptera.callbacks.rate_range import RateRange
 from hymenoptera.config import build_named
 from hymenoptera.errors import RunError
+from hymenoptera.preparing import Run, prepare
 from hymenoptera.results import announcements, records
 from hymenoptera.results.learning_rates import RULES, draw_curve
 from hymenoptera.results.tables import format_duration
-from hymenoptera.training import QUIET, Run, prepare
+from hymenoptera.training import QUIET
 
 log = logging.getLogger(__name__)
 

@@ -2,43 +2,28 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.callbacks import Callback
-from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 
-from hymenoptera.caching import Cut, cache_features
 from hymenoptera.callbacks.console import Console, quieten_libraries
 from hymenoptera.callbacks.finite import FiniteLoss
-from hymenoptera.callbacks.history import History
 from hymenoptera.callbacks.interruption import InterruptedTraining, Interruption, interruptible
-from hymenoptera.callbacks.judgement import Judged, tell
 from hymenoptera.callbacks.pruning import Pruning
 from hymenoptera.config import build, build_named
-from hymenoptera.data.datamodule import PictureDataModule
 from hymenoptera.data.manifest import write_manifest
-from hymenoptera.device import Device, resolve_device
 from hymenoptera.errors import RequestError, RunError
+from hymenoptera.judging import judge_best
 from hymenoptera.memory import explained, fit_within_memory
-from hymenoptera.models import checkpoint as checkpoints
-from hymenoptera.models.classifier import Classifier
-from hymenoptera.models.inference import inputs_of, predict
-from hymenoptera.models.module import ClassifierModule
-from hymenoptera.models.transfer import Transfer
+from hymenoptera.preparing import Run, prepare
 from hymenoptera.ranks import sharing
 from hymenoptera.ranks.team import LostProcess, Team
 from hymenoptera.results import announcements, records
-from hymenoptera.results.metrics import Judgement
 from hymenoptera.results.report import write_report
+from hymenoptera.resuming import checkpoint_to_resume
 from hymenoptera.study import trial_of
 
 log = logging.getLogger(__name__)
@@ -48,66 +33,6 @@ QUIET: dict[str, Any] = {  # of a Trainer that leaves the console to this projec
     "enable_progress_bar": False,
     "enable_model_summary": False,
 }
-
-
-@dataclass
-class Run:
-    """What a run consists of once it is ready to begin.
-
-    Attributes:
-        config: composed, checked and resolved.
-        folder: where everything that the run makes goes.
-        device: as resolved.
-        data: set up, and told how the classifier wants its pictures.
-        classifier: what is trained.
-        transfer: which of it is, and when.
-        cut: where the classifier is cut, if the data give features in place of pictures.
-        history: a row an epoch, filled while it trains.
-        record: summary.json as far as it is known.
-        resume: the checkpoint to go on from, if any.
-        resumed_step: after how many steps that was, if it was.
-        team: the processes of the run, of which this is one.
-        watchers: the callbacks of the config, once they are built.
-    """
-
-    config: dict[str, Any]
-    folder: Path
-    device: Device
-    data: PictureDataModule
-    classifier: Classifier
-    transfer: Transfer
-    cut: Cut | None
-    history: History
-    record: dict[str, Any]
-    resume: Path | None
-    resumed_step: int
-    team: Team
-    watchers: list[Callback] = field(default_factory=list)
-
-    def compute(self) -> Callable[[Tensor], Tensor]:
-        """From a batch's first tensor to logits (B, C); compiled, where the config says so."""
-        network = self.classifier if self.cut is None else self.cut.upper_part
-        return torch.compile(network.forward) if self.config["compile"] else network.forward
-
-    def module(self, transfer: Transfer, *, scheduled: bool = True) -> ClassifierModule:
-        """What the Trainer fits.
-
-        Args:
-            transfer: what is trained, the run's own or one that follows from it.
-            scheduled: whether the learning rate follows the config's schedule.
-        """
-        config, scheduler = self.config, self.config["scheduler"]
-        has_schedule = scheduled and scheduler["_target_"]
-        return ClassifierModule(
-            self.classifier,
-            transfer,
-            make_optimizer=partial(build, sharing.scale_rate(config, self.team)),
-            make_scheduler=partial(build, scheduler) if has_schedule else None,
-            seed=config["seed"],
-            facts=checkpoints.describe(self.classifier, config, self.record),
-            **config["loss"],
-            compute=self.compute(),
-        )
 
 
 def train(
@@ -136,7 +61,7 @@ def train(
         RunError: training failed; the record says why.
     """
     quieten_libraries()
-    resume = None if config["resume"] is None else _checkpoint_to_resume(config["resume"])
+    resume = None if config["resume"] is None else checkpoint_to_resume(config["resume"])
     team = team or Team()
     run = prepare(config, folder, overrides, resume, team)
     team.when_stuck = partial(_record_loss, run, began)
@@ -153,9 +78,7 @@ def train(
     fit_began = time.monotonic()
     failure: Exception | None = None
     try:
-        fit_within_memory(
-            lambda: _fit(run), lambda: _go_back(run), run.config, run.data, run.classifier
-        )
+        fit_within_memory(lambda: _fit(run), run.go_back, run.config, run.data, run.classifier)
         status = "completed"
     except InterruptedTraining:
         status = "interrupted"
@@ -171,7 +94,7 @@ def train(
     fit_s = time.monotonic() - fit_began
     best = None
     try:
-        best = None if isinstance(failure, LostProcess) else _judge(run)
+        best = None if isinstance(failure, LostProcess) else judge_best(run)
     except Exception as error:
         status, failure = "failed", failure or error
     if failure is not None:
@@ -189,139 +112,6 @@ def train(
     if message["end"] and status == "completed":
         log.info("\n%s", message["end"].strip())
     return 130 if status == "interrupted" else 0
-
-
-def prepare(
-    config: dict[str, Any],
-    folder: Path,
-    overrides: list[str],
-    resume: Path | None = None,
-    team: Team | None = None,
-) -> Run:
-    """Introduce data and model to each other: class names one way, preprocessing the other.
-
-    Of several processes, the leader goes first: what it fetches, checks or computes, the others
-    find there.
-
-    Raises:
-        RequestError: device, pictures or weights cannot be had, or the checkpoint to resume from
-            is another model's.
-    """
-    trainer = config["trainer"]
-    team = team or Team()
-    told = {} if team.is_leader else team.hear()
-    device = resolve_device(
-        trainer["accelerator"],
-        trainer["devices"],
-        trainer["precision"],
-        processes=team.layout.local_size,
-    )
-    sharing.refuse_strategy(trainer, device)
-    pl.seed_everything(config["seed"], workers=True, verbose=False)
-    data: PictureDataModule = build(sharing.divide_cores(config["data"], team))
-    if told:
-        data.known_faults = {Path(path): reason for path, reason in told["faults"].items()}
-    data.setup()
-    sharing.refuse_to_divide(data, team)
-    # a resumed run takes all its weights from the checkpoint
-    backbone = build(config["model"] | ({} if resume is None else {"weights": "none"}))
-    classifier = Classifier(backbone, data.index.classes)
-    transfer: Transfer = build(config["transfer"])
-    groups = transfer.parameter_groups(classifier)
-    data.use(classifier.preprocessing, transfer.views)
-    data_facts = told["record"]["data"] if told else data.facts()
-    if told and told["samples"] != sharing.samples_hash(data):
-        raise RequestError(f"{data.index.root} holds other pictures than where process 0 is.")
-    step = 0
-    if resume is not None:
-        step = _go_on(resume, classifier, data, data_facts["manifest_hash"])
-    cut = cache_features(classifier, transfer, data, device, data_facts["manifest_hash"])
-    data.rank, data.world_size = team.layout.rank, team.size
-    record = told.get("record") or {
-        "status": "failed",  # until it is known better
-        **records.provenance(overrides),
-        "seed": config["seed"],
-        "device": {
-            **device.to_dict(),
-            "num_workers": data.num_workers,
-            **sharing.facts(config, team),
-        },
-        "data": data_facts,
-        "model": {
-            "name": classifier.backbone_name,
-            "weights": classifier.weights_id,
-            "head_is_new": classifier.head_is_new,
-            "input_px": classifier.preprocessing.crop_px,
-            "parameter_count": sum(p.numel() for p in classifier.parameters()),
-            "trained": _trained(groups, sharing.scale_rate(config, team)["lr"]),
-        },
-        "features": None if cut is None else {"computed": cut.computed, "kept": cut.kept},
-    }
-    if team.is_leader and team.size > 1:
-        faults = {str(path): reason for path, reason in data.skipped.items()}
-        team.tell({"record": record, "faults": faults, "samples": sharing.samples_hash(data)})
-    history = History(folder if team.is_leader else None)
-    return Run(
-        config, folder, device, data, classifier, transfer, cut, history, record, resume, step, team
-    )
-
-
-def _trained(groups: list[dict[str, Any]], lr: float) -> list[dict[str, Any]]:
-    """What the record says of the parameter groups, those of one name together."""
-    return [
-        {
-            "name": name,
-            "parameter_count": sum(
-                p.numel() for group in groups if group["name"] == name for p in group["params"]
-            ),
-            "first_epoch": first_epoch,
-            "lr": lr * lr_scale,
-        }
-        for name, first_epoch, lr_scale in dict.fromkeys(
-            (group["name"], group["first_epoch"], group["lr_scale"]) for group in groups
-        )
-    ]
-
-
-def _checkpoint_to_resume(resume: str) -> Path:
-    path = Path(resume).expanduser()
-    return path / "checkpoints" / "last.ckpt" if path.is_dir() else path
-
-
-def _go_on(
-    resume: Path, classifier: Classifier, data: PictureDataModule, manifest_hash: str
-) -> int:
-    """Take over where a checkpoint stands, after a look whether it is the same model's.
-
-    Returns:
-        The step that it was written after.
-    """
-    checkpoint = checkpoints.read_checkpoint(resume)
-    facts = checkpoint[checkpoints.KEY]
-    for what, theirs, ours in (
-        ("model", facts["backbone"], classifier.backbone_name),
-        ("classes", facts["classes"], classifier.classes),
-        ("pictures", facts["manifest_hash"][:16], manifest_hash[:16]),
-    ):
-        if theirs != ours:
-            raise RequestError(
-                f"resume={resume}: that run has other {what} ({theirs}) than this one ({ours}). "
-                f"Resume it without overriding the {what}."
-            )
-    classifier.weights_id = facts["weights_id"]
-    checkpoints.load_weights(classifier, checkpoint)
-    data.first_epoch = checkpoint["epoch"] + 1
-    return int(checkpoint["global_step"])
-
-
-def _go_back(run: Run) -> None:
-    """Take up the run's last checkpoint, or begin anew where it has none."""
-    last = run.folder / "checkpoints" / "last.ckpt"
-    run.history.rows.clear()
-    if last.is_file():
-        manifest_hash = run.record["data"]["manifest_hash"]
-        run.resumed_step = _go_on(last, run.classifier, run.data, manifest_hash)
-        run.resume = last
 
 
 def _fit(run: Run) -> None:
@@ -347,7 +137,7 @@ def _fit(run: Run) -> None:
         **sharing.trainer_options(config["trainer"], run.device, run.team, late=late),
         default_root_dir=str(run.folder),
         callbacks=callbacks,
-        logger=(list(build_named(_loggers(run)).values()) if leads else []) or False,
+        logger=(list(build_named(run.loggers()).values()) if leads else []) or False,
         num_sanity_val_steps=0,
         **QUIET,
     )
@@ -367,17 +157,6 @@ def _record_loss(run: Run, began: float, reason: str) -> None:
     run.record["error"] = reason
     total_s = time.monotonic() - began
     _record(run, "failed", None, fit_s=total_s, total_s=total_s)
-
-
-def _loggers(run: Run) -> dict[str, Any]:
-    """The loggers' nodes; in a resumed run, with the step after which older events are void."""
-    nodes: dict[str, Any] = run.config["logger"]
-    if run.resume is None:
-        return nodes
-    return {
-        name: {**node, "purge_step": run.resumed_step} if "purge_step" in node else node
-        for name, node in nodes.items()
-    }
 
 
 def _record(
@@ -401,49 +180,3 @@ def _report(folder: Path) -> None:
     except Exception as error:
         log.debug("The report failed.", exc_info=error)
         log.warning(f"report.html could not be written ({records.in_one_line(error)}).")
-
-
-def _judge(run: Run) -> dict[str, Any] | None:
-    """Rebuild the best checkpoint's classifier from its file, and judge it on all of validation."""
-    path = run.folder / "checkpoints" / "best.ckpt"
-    if not path.is_file():
-        return None
-    checkpoint = checkpoints.load_checkpoint(path)
-    # what stayed frozen is what it was when the features were computed
-    network = run.cut.upper(checkpoint.classifier) if run.cut else checkpoint.classifier
-    head = checkpoint.classifier.head
-    with inputs_of(head) as features:
-        labels, probabilities = predict(
-            network, run.data.val_dataloader(), **run.device.trainer_options()
-        )
-    checkpoint.classifier.to(head.weight)  # where only the upper part has been moved
-    index = run.data.index
-    names = [sample.path.relative_to(index.root).as_posix() for sample in index.val]
-    records.write_predictions(run.folder, names, labels, probabilities, index.classes)
-    judgement = Judgement(index.classes, np.array(labels), np.array(probabilities), names)
-    with _board(run) as writer:
-        vectors = torch.cat(features).numpy()
-        tell(
-            run.watchers,
-            Judged(run.folder, checkpoint, judgement, index.val, vectors, writer),
-        )
-    return {
-        "epoch": checkpoint.epoch,
-        "checkpoint": "checkpoints/best.ckpt",
-        **records.judged(labels, probabilities),
-    }
-
-
-@contextmanager
-def _board(run: Run) -> Iterator[SummaryWriter | None]:
-    """TensorBoard's events again, after the Trainer has closed them; None where there are none."""
-    nodes = _loggers(run).values()
-    if not any(
-        "TensorBoardLogger" in node["_target_"]
-        for node in nodes
-        if node and node.get("enabled", True)
-    ):
-        yield None
-        return
-    with SummaryWriter(str(run.folder)) as writer:
-        yield writer

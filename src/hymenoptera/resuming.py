@@ -1,0 +1,47 @@
+"""Takes over where a run's checkpoint stands."""
+
+from pathlib import Path
+
+from hymenoptera.data.datamodule import PictureDataModule
+from hymenoptera.errors import RequestError
+from hymenoptera.models import checkpoint as checkpoints
+from hymenoptera.models.classifier import Classifier
+
+
+def checkpoint_to_resume(resume: str) -> Path:
+    """The checkpoint that `resume=` means: itself, or the last one of a run folder."""
+    path = Path(resume).expanduser()
+    return path / "checkpoints" / "last.ckpt" if path.is_dir() else path
+
+
+def go_on(resume: Path, classifier: Classifier, data: PictureDataModule, manifest_hash: str) -> int:
+    """Take over where a checkpoint stands, after a look whether it is the same model's.
+
+    Args:
+        resume: the checkpoint.
+        classifier: takes its weights.
+        data: told which epoch comes next.
+        manifest_hash: of the pictures at hand.
+
+    Returns:
+        The step that it was written after.
+
+    Raises:
+        RequestError: it is of another model, other classes or other pictures.
+    """
+    checkpoint = checkpoints.read_checkpoint(resume)
+    facts = checkpoint[checkpoints.KEY]
+    for what, theirs, ours in (
+        ("model", facts["backbone"], classifier.backbone_name),
+        ("classes", facts["classes"], classifier.classes),
+        ("pictures", facts["manifest_hash"][:16], manifest_hash[:16]),
+    ):
+        if theirs != ours:
+            raise RequestError(
+                f"resume={resume}: that run has other {what} ({theirs}) than this one ({ours}). "
+                f"Resume it without overriding the {what}."
+            )
+    classifier.weights_id = facts["weights_id"]
+    checkpoints.load_weights(classifier, checkpoint)
+    data.first_epoch = checkpoint["epoch"] + 1
+    return int(checkpoint["global_step"])
