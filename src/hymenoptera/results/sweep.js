@@ -183,8 +183,8 @@ at("summary").textContent = [
   `${sweep.jobs.length} jobs: ${states}.`,
   best?.optimism == null || sweep.settings.filter(s => s.mean !== null).length < 2 ? "" :
     `The best of several on these pictures is ${percent(best.optimism)} points too high, on average.`,
-  best?.test ? `On the test set, judged once: ${percent(best.test.test_accuracy)} % (${best.test.correct} of ` +
-    `${best.test.count}), 95 % interval ${best.test.interval.map(percent).join(" to ")} %.` : "",
+  best?.test_says ? `Test set: ${best.test_says}.` : "",
+  sweep.same_data ? "" : "Not all jobs had the same pictures: a picture of the same path may be another one.",
   sweep.shared.length ? `All with ${sweep.shared.join(" ")}.` : "",
 ].join(" ");
 at("commands").textContent = best ? `${best.rerun}\n\n${best.train_longer}` : "no run is done";
