@@ -168,11 +168,11 @@ def range_p(distance: float, freedom: float, settings: int) -> float:
     spreads, weights = np.ones(1), np.ones(1)  # of the standard error
     if freedom < 1e5:
         half = freedom / 2
-        ends = [math.log(gammaincinv(half, p) / half) / 2 for p in (1e-11, 1 - 1e-11)]
-        logs, step = np.linspace(*ends, 80, retstep=True)
+        first, last = (math.log(gammaincinv(half, p) / half) / 2 for p in (1e-11, 1 - 1e-11))
+        logs = np.linspace(first, last, 80)
         spreads = np.exp(logs)
         density = freedom * logs - half * spreads**2 + half * math.log(half) - gammaln(half)
-        weights = 2 * step * np.exp(density)
+        weights = 2 * (logs[1] - logs[0]) * np.exp(density)
     lowest = np.arange(-8, 8.1, 0.2)
     bell = 0.2 / math.sqrt(2 * math.pi) * np.exp(-(lowest**2) / 2)
     within = ndtr(lowest) - ndtr(lowest - distance * math.sqrt(2) * spreads[:, None])

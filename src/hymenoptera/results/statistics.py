@@ -94,7 +94,8 @@ class Repeats:
             return self.over_pictures
         repeats, count = self.values.shape
         rest = self.values - self.of_repeats[:, None] - self.of_pictures[None, :] + self.mean
-        return float((rest**2).sum()) / max(1, (repeats - 1) * (count - 1)) / rest.size
+        freedom: int = max(1, (repeats - 1) * (count - 1))
+        return float((rest**2).sum()) / freedom / rest.size
 
 
 def repeated_interval(answers: Array) -> tuple[float, float]:
