@@ -5,28 +5,26 @@
 Runs of known accuracy are drawn on 153 pictures, most of them easy and a few hard for every run,
 and judged by the project's own functions. With `scatter`, a run is as a whole better or worse than
 the next run of its setting, as it is from seed to seed; it is given in points of accuracy. Prints
-Markdown; takes about two minutes, --sweeps 100 a fifth of it.
+Markdown; takes two to three minutes of one core, --sweeps 100 a fifth of it.
 """
 
 import argparse
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hymenoptera.results.statistics import (
-    against_best,
-    optimism_of_best,
-    repeated_interval,
-    wilson_interval,
-)
+from hymenoptera.results.optimism import optimism_of_best
+from hymenoptera.results.paired_tests import against_best
+from hymenoptera.results.statistics import repeated_interval, wilson_interval
 
 Array = NDArray[np.float64]
 
 PICTURES = 153
 LEVEL = 0.05
-SCATTERS = (0.0, 0.01, 0.016, 0.03)
+SCATTERS = (0.0, 0.008, 0.016, 0.03)
+SEEDS = (1, 2, 3, 5)
 
 
 def draw(
@@ -34,22 +32,25 @@ def draw(
     sweeps: int,
     settings: int = 8,
     repeats: int = 1,
-    scatter: float = 0.0,
-    worse: float = 0.0,
+    scatter: float | Sequence[float] = 0.0,
+    worse: Sequence[float] = (),
+    own: float = 0.0,
 ) -> tuple[Array, Array]:
-    """Draw sweeps of equal settings, or with a last one that is worse.
+    """Draw sweeps of settings that are equal, or of which the last ones are worse.
 
     Args:
         generator: of the draws.
         sweeps: how many.
         settings: in each.
         repeats: seeds of each setting.
-        scatter: standard deviation from seed to seed, in accuracy.
-        worse: by how much the last setting is, in accuracy.
+        scatter: standard deviation from seed to seed, in accuracy; one for all, or of each.
+        worse: by how much each of the last settings is, in accuracy.
+        own: standard deviation, in logits, of how hard a picture is for one setting and not for
+            the others, which are as good on average.
 
     Returns:
-        (sweeps, settings, repeats, PICTURES) answers, 1 where right; and how likely each was,
-        averaged over the pictures, (sweeps, settings, repeats).
+        (sweeps, settings, repeats, PICTURES) answers, 1 where right; and the accuracy of each
+        setting on these pictures, with seeds of no effect, (sweeps, settings).
     """
     kind = generator.random((sweeps, PICTURES))
     sometimes = generator.beta(4, 1.2, kind.shape)
@@ -57,74 +58,161 @@ def draw(
     chance = np.where(kind < 0.8, 0.995, np.where(kind < 0.95, sometimes, hardly))
     logits = np.log(chance / (1 - chance))[:, None, None]
     slope = float(np.mean(chance * (1 - chance)))  # accuracy gained a logit
-    effects = generator.normal(0, scatter / slope, (sweeps, settings, repeats, 1))
+    scatters = np.broadcast_to(np.asarray(scatter), settings)[:, None, None] / slope
+    effects = scatters * generator.normal(size=(sweeps, settings, repeats, 1))
+    if own:
+        effects = effects + own * generator.normal(size=(sweeps, settings, 1, PICTURES))
     shares = 1 / (1 + np.exp(-logits - effects))
-    shares[:, -1] *= 1 - worse / shares.mean()
+    kept = np.ones(settings)
+    if len(worse):
+        kept[-len(worse) :] -= np.asarray(worse) / shares.mean()
+    shares *= kept[:, None, None]
     answers = (generator.random(shares.shape) < shares).astype(float)
-    return answers, shares.mean(axis=-1)
+    return answers, shares.mean(axis=(2, 3))
+
+
+def collapsed(generator: np.random.Generator, answers: Array, less: float, scatter: float) -> Array:
+    """The same with a last setting that is less accurate, and whose seeds scatter more."""
+    lost = np.clip(generator.normal(less, scatter, answers[:, -1, :, :1].shape), 0, 0.7)
+    is_right = generator.random(answers[:, -1].shape) >= lost / answers[:, 0].mean()
+    last = answers[:, -1] * is_right
+    return np.concatenate([answers[:, :-1], last[:, None]], axis=1)
+
+
+def as_folds(answers: Array, folds: int) -> Array:
+    """The same where a repeat has its own pictures, each picture one repeat."""
+    number = np.arange(PICTURES) * folds // PICTURES
+    return np.where(number == np.arange(folds)[:, None], answers, np.nan)
 
 
 def alarms(answers: Array) -> tuple[float, float]:
-    """How many sweeps call any setting worse, and how many the last one; as shares."""
-    means = answers.mean(axis=(2, 3))
+    """How many sweeps call any setting worse, and how many the last one; in percent."""
+    means = np.nanmean(answers, axis=(2, 3))
     found = [against_best(list(a), int(m.argmax())) for a, m in zip(answers, means, strict=True)]
     called = np.array([[p is not None and p <= LEVEL for p in row] for row in found])
-    return float(called.any(axis=1).mean()), float(called[:, -1].mean())
+    return 100 * float(called.any(axis=1).mean()), 100 * float(called[:, -1].mean())
 
 
-def covered(answers: Array, truth: float) -> float:
-    """How often the interval of the only setting holds the truth."""
-    ends = [repeated_interval(answer[0]) for answer in answers]
-    return float(np.mean([low <= truth <= high for low, high in ends]))
+def covered(answers: Array, truth: float) -> str:
+    """How often the interval of the only setting holds the truth, and how wide it is."""
+    low, high = np.array([repeated_interval(answer[0]) for answer in answers]).T
+    share = ((low <= truth) & (truth <= high)).mean()
+    return f"{100 * share:.1f} % | {100 * (high - low).mean():.1f}"
 
 
-def wilson_coverage() -> float:
-    """Exact, averaged over accuracies from 60 to 97 %."""
+def wilson_coverage(first: float, last: float) -> Array:
+    """Exact, at each of 141 accuracies."""
     right = np.arange(PICTURES + 1)
     low, high = np.array([wilson_interval(int(r), PICTURES) for r in right]).T
     ways = np.array([math.comb(PICTURES, r) for r in right], dtype=float)
-    shares = np.linspace(0.6, 0.97, 75)[:, None]
+    shares = np.linspace(first, last, 141)[:, None]
     chance = ways * shares**right * (1 - shares) ** (PICTURES - right)
-    return float((chance * ((low <= shares) & (shares <= high))).sum(axis=1).mean())
+    found: Array = 100 * (chance * ((low <= shares) & (shares <= high))).sum(axis=1)
+    return found
 
 
-def lines(sweeps: int, seed: int) -> Iterator[str]:
-    """The report, as Markdown."""
-    generator = np.random.default_rng(seed)
-    yield "| interval of 95 % | seeds | scatter | covers |"
+def intervals(generator: np.random.Generator, sweeps: int) -> Iterator[str]:
+    """How often an interval holds what it is of."""
+    for first, last in ((0.6, 0.97), (0.9, 0.97)):
+        found = wilson_coverage(first, last)
+        yield (
+            f"Wilson's interval of one run, exactly: {found.mean():.1f} % on average over "
+            f"accuracies from {first:.2f} to {last:.2f}, {found.min():.1f} to {found.max():.1f} % "
+            f"at single ones (a count of {PICTURES} comes in steps)."
+        )
+    yield "\n| interval of 95 % | scatter | covers | points wide |"
     yield "|---|---|---|---|"
-    yield f"| of one run (Wilson), its own accuracy | 1 | - | {100 * wilson_coverage():.1f} % |"
-    for repeats in (2, 3, 5):
+    for repeats in SEEDS[1:]:
         for scatter in SCATTERS:
-            _, shares = draw(generator, 4 * sweeps, 20, 1, scatter)
-            answers, _ = draw(generator, 4 * sweeps, 1, repeats, scatter)
-            share = covered(answers, float(shares.mean()))
-            yield f"| over repeats | {repeats} | {100 * scatter:.1f} | {100 * share:.1f} % |"
-    yield ""
-    yield f"| equal rows, one called worse ({sweeps} sweeps) | seeds | scatter | false alarms |"
-    yield "|---|---|---|---|"
-    for settings, repeats in ((2, 1), (2, 3), (8, 1), (8, 2), (8, 3), (8, 5)):
-        for scatter in SCATTERS:
-            answers, _ = draw(generator, sweeps, settings, repeats, scatter)
-            share, _ = alarms(answers)
-            yield f"| {settings} rows | {repeats} | {100 * scatter:.1f} | {100 * share:.1f} % |"
-    yield ""
-    yield f"| one of 8 rows is worse ({sweeps} sweeps) | seeds | scatter | found |"
-    yield "|---|---|---|---|"
-    for repeats in (1, 3, 5):
-        for worse in (0.05, 0.1, 0.2):
-            answers, _ = draw(generator, sweeps, 8, repeats, 0.01, worse)
-            _, share = alarms(answers)
-            yield f"| by {100 * worse:.0f} points | {repeats} | 1.0 | {100 * share:.0f} % |"
-    yield ""
-    answers, shares = draw(generator, sweeps, 8, 1)
-    scores = answers[:, :, 0]
-    truth = float((scores.mean(axis=-1).max(axis=1) - shares.mean(axis=(1, 2))).mean())
-    told = float(np.mean([optimism_of_best(s, draws=400) for s in scores]))
+            truth = float(draw(generator, 4 * sweeps, 20, 1, scatter)[0].mean())
+            answers, _ = draw(generator, 12 * sweeps, 1, repeats, scatter)
+            yield f"| {repeats} seeds | {100 * scatter:.1f} | {covered(answers, truth)} |"
+    for scatter in SCATTERS[::3]:
+        truth = float(draw(generator, 4 * sweeps, 20, 1, scatter)[0].mean())
+        answers = as_folds(draw(generator, 12 * sweeps, 1, 5, scatter)[0], 5)
+        yield f"| 5 folds | {100 * scatter:.1f} | {covered(answers, truth)} |"
+
+
+def false_alarms(generator: np.random.Generator, sweeps: int) -> Iterator[str]:
+    """How often an equal row is called worse."""
     yield (
-        f"The best of 8 equal runs is {100 * truth:.1f} points above what it is worth, on average; "
-        f"the bootstrap says {100 * told:.1f}."
+        f"| equal rows, any called worse ({sweeps} sweeps), % at a scatter of | "
+        + " | ".join(f"{100 * scatter:.1f}" for scatter in SCATTERS)
+        + " |"
     )
+    yield "|---" * (1 + len(SCATTERS)) + "|"
+    for settings in (2, 8):
+        for repeats in SEEDS:
+            found = [alarms(draw(generator, sweeps, settings, repeats, s)[0])[0] for s in SCATTERS]
+            yield _row(f"{settings} rows, {repeats} seed{'s' * (repeats > 1)}", found)
+    found = [alarms(as_folds(draw(generator, sweeps, 8, 5, s)[0], 5))[0] for s in SCATTERS]
+    yield _row("8 rows, 5 folds", found)
+    found = [alarms(draw(generator, sweeps, 8, 3, s, own=1.0)[0])[0] for s in SCATTERS]
+    yield _row("8 rows, 3 seeds, each with hard pictures of its own", found)
+    scatters = [[0.004] * 7 + [scatter] for scatter in SCATTERS]
+    found = [alarms(draw(generator, sweeps, 8, 3, s)[0])[0] for s in scatters]
+    yield _row("8 rows, 3 seeds, only one scatters, the others 0.4", found)
+    found = []
+    for scatter in SCATTERS:
+        answers, _ = draw(generator, sweeps, 8, 3, scatter)
+        fails = 0.2 * (generator.random((sweeps, 8, 3, 1)) < 0.1)
+        found.append(alarms(answers * (generator.random(answers.shape) >= fails))[0])
+    yield _row("8 rows, 3 seeds, one seed in ten fails by 20 points", found)
+
+
+def power(generator: np.random.Generator, sweeps: int) -> Iterator[str]:
+    """How often a row that is worse is called so."""
+    yield (
+        f"| one of 8 rows is worse ({sweeps} sweeps), found in %, seeds | "
+        + " | ".join(map(str, SEEDS))
+        + " |"
+    )
+    yield "|---" * (1 + len(SEEDS)) + "|"
+    for worse in (0.05, 0.1, 0.2):
+        found = [alarms(draw(generator, sweeps, 8, r, 0.01, [worse])[0])[1] for r in SEEDS]
+        yield _row(f"by {100 * worse:.0f} points, scatter 1.0", found)
+    for less, scatter in ((0.12, 0.092), (0.445, 0.128)):
+        found = []
+        for repeats in SEEDS:
+            answers, _ = draw(generator, sweeps, 8, repeats, 0.004)
+            found.append(alarms(collapsed(generator, answers, less, scatter))[1])
+        yield _row(f"by {100 * less:.1f} ± {100 * scatter:.1f} points, the others ± 0.4", found)
+
+
+OPTIMISM = {  # settings, seeds, scatter, how much worse the last ones are
+    "3 equal rows": (3, 1, 0.0, []),
+    "8 equal rows": (8, 1, 0.0, []),
+    "20 equal rows": (20, 1, 0.0, []),
+    "8 equal rows, 3 seeds": (8, 3, 0.0, []),
+    "8 equal rows, 3 seeds that scatter by 1.6": (8, 3, 0.016, []),
+    "8 equal rows, 3 seeds that scatter by 3.0": (8, 3, 0.03, []),
+    "4 equal rows and 4 worse by 10": (8, 1, 0.0, [0.1] * 4),
+    "4 equal and 4 worse by 10, 3 seeds that scatter by 1.0": (8, 3, 0.01, [0.1] * 4),
+    "8 rows, a point apart each": (8, 1, 0.0, np.arange(8) / 100),
+    "8 rows, a point apart each, 3 seeds that scatter by 1.0": (8, 3, 0.01, np.arange(8) / 100),
+    "8 rows, 2 points apart each": (8, 1, 0.0, np.arange(8) / 50),
+}
+
+
+def optimism(generator: np.random.Generator, sweeps: int) -> Iterator[str]:
+    """How much too high the best is, and how much it is said to be."""
+    yield "| the best of | is too high by, points | is said to be |"
+    yield "|---|---|---|"
+    for name, (settings, repeats, scatter, worse) in OPTIMISM.items():
+        answers, on_these = draw(generator, sweeps, settings, repeats, scatter, worse)
+        truth = on_these.mean(axis=0)
+        if not len(worse):
+            truth = np.full(settings, truth.mean())
+        luck = answers.mean(axis=(2, 3)) - truth
+        chosen = answers.mean(axis=(2, 3)).argmax(axis=1)
+        # that of the pictures, which all rows have alike, is 0 on average: it is left out
+        true = float((luck[np.arange(sweeps), chosen] - luck.mean(axis=1)).mean())
+        told = float(np.mean([optimism_of_best(list(a), draws=400) for a in answers]))
+        yield f"| {name} | {100 * true:.1f} | {100 * told:.1f} |"
+
+
+def _row(name: str, found: Sequence[float]) -> str:
+    return f"| {name} | " + " | ".join(f"{share:.1f}" for share in found) + " |"
 
 
 if __name__ == "__main__":
@@ -132,5 +220,7 @@ if __name__ == "__main__":
     parser.add_argument("--sweeps", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    for line in lines(options.sweeps, options.seed):
-        print(line, flush=True)
+    for part in (intervals, false_alarms, power, optimism):
+        for line in part(np.random.default_rng(options.seed), options.sweeps):
+            print(line, flush=True)
+        print()

@@ -11,7 +11,8 @@ from hymenoptera.data.dataset import EpochSampler
 from hymenoptera.data.folders import Sample, stratified_split
 from hymenoptera.data.splits import Apart, fold_numbers
 from hymenoptera.data.splits import test_set as choose_test_set
-from hymenoptera.results.statistics import holm, sign_flip_test, wilson_interval
+from hymenoptera.results.paired_tests import range_p, sign_flip_test
+from hymenoptera.results.statistics import wilson_interval
 
 COUNTS = st.lists(st.integers(5, 30), min_size=2, max_size=5)  # of each class
 EXAMPLES = settings(
@@ -101,13 +102,13 @@ def test_an_interval_holds_its_share_and_mirrors(right_and_count) -> None:
 
 
 @EXAMPLES
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
-def test_correction_never_lowers_a_p_and_keeps_their_order(p_values) -> None:
-    adjusted = holm(p_values)
-    assert all(p <= q <= 1 for p, q in zip(p_values, adjusted, strict=True))
-    order = np.argsort(p_values, kind="stable")
-    assert np.all(np.diff(np.array(adjusted)[order]) >= 0)
-    assert min(adjusted) >= min(1.0, len(p_values) * min(p_values)) - 1e-12
+@given(st.floats(0, 40), st.floats(1, 500), st.integers(2, 30))
+def test_correction_never_lowers_a_p_and_keeps_their_order(distance, freedom, rows) -> None:
+    alone, among = range_p(distance, freedom, 2), range_p(distance, freedom, rows)
+    assert 0 <= alone <= among + 1e-9 <= 1 + 1e-9
+    assert among <= alone * rows * (rows - 1) / 2 + 1e-9  # the union of all pairs
+    assert range_p(distance + 0.5, freedom, rows) <= among + 1e-9
+    assert range_p(distance, freedom + 5, 2) <= alone + 1e-9
 
 
 @EXAMPLES

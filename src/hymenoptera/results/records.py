@@ -139,13 +139,13 @@ def _unlike(value: Any, shape: Any, key: str = "") -> str | None:
     return None if isinstance(value, shape) and not isinstance(value, bool) else key
 
 
-def read_right(folder: Path) -> dict[str, float]:
-    """Read of a run's predictions.csv: 1 or 0 a picture, by path; empty where there is none."""
+def read_answers(folder: Path) -> dict[str, tuple[str, str]]:
+    """Read of a run's predictions.csv: label and predicted class, by path; empty without one."""
     path = folder / "predictions.csv"
     if not path.is_file():
         return {}
     with path.open(newline="", encoding="utf-8") as file:
-        return {r["path"]: float(r["label"] == r["predicted"]) for r in csv.DictReader(file)}
+        return {row["path"]: (row["label"], row["predicted"]) for row in csv.DictReader(file)}
 
 
 def write_test(folder: Path, result: dict[str, Any]) -> None:

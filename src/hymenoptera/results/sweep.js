@@ -34,18 +34,18 @@ function mark(setting, on) {
   document.querySelectorAll(".pointed").forEach(e => e.textContent = on ? says(setting) : e.dataset.idle);
 }
 
-// a scale of a parameter's values: log for numbers over two decades, linear, or one place each
+// a scale of a parameter's values: log for numbers that range widely, linear, or one place each
 function scale(values, low, high) {
   const all = values.map(number).filter(v => v !== null);
-  if (all.length === values.length && new Set(all).size > 1) {
+  if (all.length === values.length && new Set(all).size > 2) {
     const log = Math.min(...all) > 0 && Math.max(...all) / Math.min(...all) >= 20;
     const f = log ? Math.log10 : v => v;
     const [a, b] = [f(Math.min(...all)), f(Math.max(...all))];
     return { at: t => low + (f(Number(t)) - a) / (b - a) * (high - low), log,
-             ticks: [...new Set(all)].sort((x, y) => x - y).map(String) };
+             ticks: [...new Set(all)].sort((x, y) => x - y).map(String), room: 44 };
   }
-  const words = [...new Set(values)];
-  return { at: t => low + (words.indexOf(t) + .5) / words.length * (high - low), log: false, ticks: words };
+  const words = [...new Set(values)].sort((x, y) => x.localeCompare(y, undefined, { numeric: true }));
+  return { room: .8 * (high - low) / words.length, at: t => low + (words.indexOf(t) + .5) / words.length * (high - low), log: false, ticks: words };
 }
 const results = sweep.settings.flatMap(s => s.mean === null ? [] : [s.mean, ...(s.interval ?? [])]);
 const lowest = Math.min(1, ...results, ...sweep.jobs.map(j => j.val_accuracy ?? 1));
@@ -86,7 +86,7 @@ for (const key of keys) {
   for (const [s, i] of shown) {
     const value = s.values[key], place = placed.get(value) ?? 0, all = beside.get(value);
     placed.set(value, place + 1);
-    const here = x.at(value) + (place - (all - 1) / 2) * Math.min(14, 40 / all);
+    const here = x.at(value) + (place - (all - 1) / 2) * Math.min(14, x.room / all);
     const g = make("g", { style: `stroke: ${colour(i)}`, class: "mark" }, svg);
     if (s.interval) make("line", { x1: here, x2: here, y1: y(s.interval[0]), y2: y(s.interval[1]) }, g);
     make("circle", { cx: here, cy: y(s.mean), r: 6 }, g);
@@ -118,7 +118,8 @@ if (keys.length > 1 && results.length) {
   svg.querySelectorAll(".grid").forEach(line => line.setAttribute("x1", W - 34));
   svg.querySelectorAll("text").forEach(text => text.setAttribute("x", W - 38));
   const place = i => 30 + i / keys.length * (W - 64);
-  const scales = keys.map(k => scale(sweep.settings.map(s => s.values[k] ?? ""), H - FOOT, 14));
+  const drawn = sweep.settings.filter(s => s.mean !== null);  // a rate that failed would squeeze the others
+  const scales = keys.map(k => scale(drawn.map(s => s.values[k] ?? ""), H - FOOT, 14));
   [...keys, "accuracy"].forEach((key, i) => {
     make("line", { x1: place(i), x2: place(i), y1: 14, y2: H - FOOT, class: "axis" }, svg);
     const anchor = i === 0 ? "start" : i === keys.length ? "end" : "middle";
@@ -133,12 +134,21 @@ if (keys.length > 1 && results.length) {
     make("title", {}, line, says(i));
     link(line, i);
   });
-  keys.forEach((_, i) => scales[i].ticks.forEach(t =>
-    make("text", { x: place(i) + 5, y: scales[i].at(t) + 4, class: "halo" }, svg, short(t))));
+  keys.forEach((_, i) => {
+    let last = 2 * H;
+    for (const t of scales[i].ticks.toSorted((a, b) => scales[i].at(b) - scales[i].at(a))) {
+      if (last - scales[i].at(t) < 13) continue;
+      last = scales[i].at(t);
+      make("text", { x: place(i) + 5, y: last + 4, class: "halo" }, svg, short(t));
+    }
+  });
 }
 
 const columns = [...keys.map(k => k.split(".").pop()), "accuracy %", "± %", "95 % interval", "n", "runs",
                  "against the best"];
+const kinds = columns.map((name, i) => i === columns.length - 1 ? ""
+  : i < keys.length && sweep.settings.some(s => number(s.values[keys[i]] ?? "0") === null) ? "word"
+  : ["± %", "n", "runs"].includes(name) ? "number less" : "number");
 const rows = sweep.settings.map((s, i) => ({ i, cells: [...keys.map(k => s.values[k] ?? ""), percent(s.mean),
   percent(s.deviation), s.interval ? s.interval.map(percent).join(" to ") : "", s.count || "",
   s.jobs.filter(n => jobs.get(n).state === "done").length + " of " + s.jobs.length, s.says] }));
@@ -156,7 +166,7 @@ function draw(by, down) {
   columns.forEach((name, i) => {
     const sorted = i !== by ? "none" : down ? "descending" : "ascending";
     const cell = make("th", { scope: "col", "data-sort": "", tabindex: 0, "aria-sort": sorted,
-                              class: i < columns.length - 1 ? "number" : "" }, head, name);
+                              class: kinds[i] }, head, name);
     const sort = () => { draw(i, i === by ? !down : i >= keys.length && i < columns.length - 1);
                          table.tHead.rows[0].cells[i].focus(); };
     cell.addEventListener("click", sort);
@@ -169,7 +179,7 @@ function draw(by, down) {
     const s = sweep.settings[row.i];
     const line = make("tr", { class: s.mean === null ? "none" : s.verdict.split(" ")[0] }, body);
     row.cells.forEach((cell, i) => {
-      const box = make("td", { class: i < columns.length - 1 ? "number" : "" }, line, cell);
+      const box = make("td", { class: kinds[i] }, line, cell);
       if (i === 0 && s.mean !== null) make("i", { class: "swatch", style: `background: ${colour(row.i)}` }, box);
     });
     link(line, row.i);
@@ -183,8 +193,8 @@ at("summary").textContent = [
   `${sweep.jobs.length} jobs: ${states}.`,
   best?.optimism == null || sweep.settings.filter(s => s.mean !== null).length < 2 ? "" :
     `The best of several on these pictures is ${percent(best.optimism)} points too high, on average.`,
-  best?.test ? `On the test set, judged once: ${percent(best.test.test_accuracy)} % (${best.test.correct} of ` +
-    `${best.test.count}), 95 % interval ${best.test.interval.map(percent).join(" to ")} %.` : "",
+  best?.test_says ? `Test set: ${best.test_says}.` : "",
+  sweep.same_data ? "" : "Not all jobs had the same pictures: a picture of the same path may be another one.",
   sweep.shared.length ? `All with ${sweep.shared.join(" ")}.` : "",
 ].join(" ");
 at("commands").textContent = best ? `${best.rerun}\n\n${best.train_longer}` : "no run is done";

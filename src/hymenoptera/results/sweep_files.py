@@ -1,19 +1,26 @@
 """What a sweep leaves: a table in the console, sweep.csv, sweep.json and sweep.html."""
 
 import json
-import shlex
 from pathlib import Path
 from typing import Any
 
 from hymenoptera.atomic import write_file
 from hymenoptera.results.records import write_csv
-from hymenoptera.results.statistics import SEED_SCATTER
 from hymenoptera.results.sweep_page import finite, write_page
+from hymenoptera.results.sweep_words import (
+    judged_jobs,
+    longer_command,
+    notes,
+    rerun_command,
+    test_says,
+    verdict_of,
+)
 from hymenoptera.results.sweeps import JobResult, Setting, Sweep, read_sweep
 from hymenoptera.results.tables import format_interval, make_table
 
 SCHEMA_VERSION = 1
-WIDTH = 80  # of the console, where nobody says
+WIDTH = 80  # of the console, where nobody says; and for each key after the first
+KEY_WIDTH = 16
 FIGURES = ("accuracy", "95 % interval", "n", "runs")
 STYLES = {"best": "bold", "worse": "dim", "": "red"}  # by verdict
 
@@ -43,9 +50,11 @@ def as_dict(sweep: Sweep) -> dict[str, Any]:
             0 to 1.
         jobs: `number`, `state`, `reason`, `overrides`, `val_accuracy`, `correct`, `count`,
             `interval`, `epoch`, `total_s`, `pruned_after`, and its `curve`, a row an epoch.
-        best: `setting` (its place among the settings), `job`, `optimism`, `test` (the winner's
-            one judgement, or null), and the commands `rerun` and `train_longer`; null without
-            any result.
+        best: `setting` (its place among the settings), `job`, `optimism`, `test` (how the winner
+            did on the test set, or null), `judged` (numbers of all jobs that were judged there,
+            the winner and earlier ones), `test_says` (in words, or null), and the commands
+            `rerun` and `train_longer`; null without any result.
+        same_data: whether all jobs that are done had the same pictures, to the byte.
     """
     winner = sweep.winner
     return {
@@ -63,6 +72,7 @@ def as_dict(sweep: Sweep) -> dict[str, Any]:
             for setting in sweep.settings
         ],
         "jobs": [_job(job) for job in sweep.jobs],
+        "same_data": sweep.is_of_one_data_set,
         "best": None
         if sweep.best is None or winner is None
         else {
@@ -70,53 +80,22 @@ def as_dict(sweep: Sweep) -> dict[str, Any]:
             "job": winner.number,
             "optimism": sweep.optimism,
             "test": winner.test,
+            "judged": judged_jobs(sweep),
+            "test_says": test_says(sweep),
             "rerun": rerun_command(winner),
             "train_longer": longer_command(winner),
         },
     }
 
 
-def rerun_command(job: JobResult) -> str:
-    """The command that trains as the job did."""
-    return shlex.join(["python", "train.py", *job.given])
-
-
-def longer_command(job: JobResult) -> str:
-    """The command that trains as the job did for twice as many epochs, in a folder of its own.
-
-    (To resume the job would change the sweep, and a schedule that has come to its end has little
-    left to give.)
-    """
-    others = [text for text in job.given if text.split("=")[0] != "trainer.max_epochs"]
-    epochs = 2 * int(job.summary["epochs"])
-    return shlex.join(["python", "train.py", *others, f"trainer.max_epochs={epochs}"])
-
-
-def verdict_of(setting: Setting) -> str:
-    """What the table says of a setting beside the best."""
-    missing = len(setting.jobs) - len(setting.done)
-    failed = next((j for j in setting.jobs if j.state == "failed"), None)
-    if not setting.done:
-        return f"failed: {failed.reason}" if failed else setting.jobs[0].state
-    words: str = setting.verdict
-    if setting.verdict == "worse" and setting.p is not None:
-        words = f"worse (p {_p(setting.p)})"
-    pruned = [j.summary["pruned_after"] for j in setting.done if j.summary.get("pruned_after")]
-    if pruned:
-        words += f", stopped after epoch {pruned[0]}"
-    if missing:
-        words += f", {missing} {'failed' if failed else 'to do'}"
-    return words
-
-
 def _print(sweep: Sweep) -> None:
     from rich.console import Console
     from rich.text import Text
 
+    keys = sweep.setting_keys
     console = Console(highlight=False)
     if not console.is_terminal:
-        console = Console(highlight=False, width=WIDTH)
-    keys = sweep.setting_keys
+        console = Console(highlight=False, width=WIDTH + KEY_WIDTH * max(0, len(keys) - 1))
     settings = sorted(sweep.settings, key=lambda s: -(s.mean if s.mean is not None else -1))
     rows = [
         [*([setting.values.get(key, "") for key in keys] or ["all"]), *_figures(setting)]
@@ -128,45 +107,8 @@ def _print(sweep: Sweep) -> None:
     if sweep.shared:
         console.print(Text(f"all with {' '.join(sweep.shared)}"), soft_wrap=True)
     console.print(make_table(head, rows, right=FIGURES, styles=styles))
-    for line in _notes(sweep):
+    for line in notes(sweep):
         console.print(Text(line), soft_wrap=True)
-
-
-def _notes(sweep: Sweep) -> list[str]:
-    """What the table cannot say: luck, the test set, where things are, what to do next."""
-    lines = []
-    winner = sweep.winner
-    if sweep.best is not None and winner is not None:
-        compared = sum(setting.mean is not None for setting in sweep.settings)
-        if compared > 1 and sweep.optimism is not None:
-            lines.append(
-                f"luck       the best of {compared} on these pictures is "
-                f"{100 * sweep.optimism:.1f} points too high, on average"
-            )
-        if compared > 1 and any(len(setting.done) == 1 for setting in sweep.settings):
-            lines.append(
-                f"seeds      {100 * SEED_SCATTER:.1f} points of scatter from seed to seed are "
-                f"allowed for where a row is one run; seed=1,2,3 would measure it"
-            )
-        if winner.test is not None:
-            lines.append(
-                f"test set   {100 * winner.test['test_accuracy']:.1f} % "
-                f"({winner.test['correct']} of {winner.test['count']}), 95 % interval "
-                f"{format_interval(winner.test['interval'])}; judged once, job {winner.number}"
-            )
-        judged = [str(job.number) for job in sweep.jobs if job.test is not None]
-        if len(judged) > 1:
-            lines.append(
-                f"           earlier winners were judged on it too (jobs {', '.join(judged)}): "
-                f"it is no longer untouched"
-            )
-        lines += [
-            f"again      {rerun_command(winner)}",
-            f"longer     {longer_command(winner)}",
-        ]
-    lines.append(f"page       {_short(sweep.folder)}/sweep.html")
-    lines.append(f"curves     tensorboard --logdir {_short(sweep.folder)}")
-    return lines
 
 
 def _figures(setting: Setting) -> list[str]:
@@ -220,17 +162,8 @@ def _job(job: JobResult) -> dict[str, Any]:
     }
 
 
-def _p(p: float) -> str:
-    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
-
-
 def _short_key(key: str, keys: list[str]) -> str:
     """The last part of a key, where no other key has the same."""
     last = key.rpartition(".")[2]
     same = [other for other in keys if other.rpartition(".")[2] == last]
     return last if len(same) == 1 else key
-
-
-def _short(path: Path) -> Path:
-    path = path.resolve()
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

@@ -9,13 +9,10 @@ from typing import Any, Literal
 import numpy as np
 
 from hymenoptera.results.jobs import Manifest, State, read_manifest
-from hymenoptera.results.records import read_right, read_summary, read_test
-from hymenoptera.results.statistics import (
-    Array,
-    against_best,
-    optimism_of_best,
-    repeated_interval,
-)
+from hymenoptera.results.optimism import optimism_of_best
+from hymenoptera.results.paired_tests import against_best
+from hymenoptera.results.records import read_answers, read_summary, read_test
+from hymenoptera.results.statistics import Array, repeated_interval
 
 REPEATED = ("seed", "data.fold")
 """Keys whose values are repeats of a setting, not settings."""
@@ -58,9 +55,10 @@ class JobResult:
         return read_test(self.folder)
 
     @cached_property
-    def right(self) -> dict[str, float]:
-        """1 or 0 for each validation picture, by path."""
-        return {} if self.accuracy is None else read_right(self.folder)
+    def right(self) -> dict[tuple[str, str], float]:
+        """1 or 0 for each validation picture, by path and label: with another, it is another."""
+        answers = {} if self.accuracy is None else read_answers(self.folder)
+        return {(path, label): float(label == said) for path, (label, said) in answers.items()}
 
     @cached_property
     def curve(self) -> list[dict[str, float]]:
@@ -143,6 +141,13 @@ class Sweep:
             return None
         return max(self.best.done, key=lambda job: (job.accuracy or 0, -job.number))
 
+    @property
+    def is_of_one_data_set(self) -> bool:
+        """Whether all jobs that are done have the same pictures, to the byte."""
+        done = [job for job in self.jobs if job.accuracy is not None]
+        hashes = {(job.summary.get("data") or {}).get("manifest_hash") for job in done}
+        return len(hashes - {None}) < 2
+
 
 def read_sweep(folder: Path) -> Sweep:
     """Read a sweep's folder, as far as it has come.
@@ -202,23 +207,22 @@ def _compare(sweep: Sweep) -> None:
         if p is not None:
             setting.p = p
             setting.verdict = "worse" if p <= LEVEL else "same as best"
-    scores = np.array([_mean_over_repeats(values) for values in answers])
-    common = scores[:, ~np.isnan(scores).any(axis=0)]
-    sweep.optimism = optimism_of_best(common) if common.size else None
+    common = [_in_common(values, answers) for values in answers]
+    sweep.optimism = optimism_of_best(common) if all(part.size for part in common) else None
 
 
 def _answers(settings: list[Setting]) -> list[Array]:
     """(K, N) of 0, 1 and NaN for each setting: all repeats and pictures that any has."""
     repeats = sorted({_repeat(job) for setting in settings for job in setting.done})
-    pictures = sorted({path for s in settings for job in s.done for path in job.right})
-    column = {path: number for number, path in enumerate(pictures)}
+    pictures = sorted({picture for s in settings for job in s.done for picture in job.right})
+    column = {picture: number for number, picture in enumerate(pictures)}
     arrays = []
     for setting in settings:
         values = np.full((len(repeats), len(pictures)), np.nan)
         for job in setting.done:
             row = repeats.index(_repeat(job))
-            for path, right in job.right.items():
-                values[row, column[path]] = right
+            for picture, right in job.right.items():
+                values[row, column[picture]] = right
         arrays.append(values)
     return arrays
 
@@ -227,8 +231,8 @@ def _repeat(job: JobResult) -> tuple[str, ...]:
     return tuple(job.overrides.get(key, "") for key in REPEATED)
 
 
-def _mean_over_repeats(values: Array) -> Array:
-    there = ~np.isnan(values)
-    total = np.where(there, values, 0).sum(axis=0)
-    count = there.sum(axis=0)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+def _in_common(values: Array, settings: list[Array]) -> Array:
+    """Of one setting's answers, its own repeats and the pictures that all settings have."""
+    everywhere = np.all([(~np.isnan(other)).any(axis=0) for other in settings], axis=0)
+    part = values[:, everywhere]
+    return part[~np.isnan(part).all(axis=1)]

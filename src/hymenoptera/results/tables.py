@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 WIDEST = 1000  # characters of a line: a pipe has no width
+WIDEST_MINIMUM = 12  # characters of a column that may be broken
 MOST_CLASSES = 12  # in a confusion matrix on the console
 
 
@@ -75,7 +76,7 @@ def make_table(
         if name in right:
             table.add_column(name, justify="right", no_wrap=True)
         else:
-            table.add_column(name, overflow="fold")
+            table.add_column(name, overflow="fold", min_width=min(len(name), WIDEST_MINIMUM))
     for row, style in zip_longest(rows, styles, fillvalue=""):
         table.add_row(*map(Text, row), style=style)
     return table
