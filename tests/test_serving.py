@@ -78,7 +78,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, finished_run: Path) -> Iter
     assert said.read_text().splitlines()[-1].startswith(address)
     yield address
     os.kill(process.pid, signal.SIGINT)
-    process.join(timeout=30)
+    process.join(timeout=180)
     if process.exitcode is None:
         process.kill()
     assert process.exitcode == 0, said.read_text()

@@ -128,7 +128,7 @@ def test_ctrl_c_stops_at_the_batch_and_names_the_command(
     last = [tmp_path / "runs" / "s" / job / "checkpoints" / "last.ckpt" for job in jobs]
     wait_for(process, lambda: all(path.exists() for path in last))
     os.kill(process.pid, signal.SIGINT)
-    process.join(timeout=60)
+    process.join(timeout=180)
     assert process.exitcode == 130
     assert states(tmp_path) == ["interrupted"] * len(jobs) + ["to do"] * (3 - len(jobs))
     out = (tmp_path / "out.txt").read_text()
@@ -147,7 +147,7 @@ def test_ctrl_c_twice_leaves_at_once_and_the_sweep_goes_on_from_the_checkpoint(
     os.kill(process.pid, signal.SIGINT)
     os.kill(process.pid, signal.SIGTERM)
     os.kill(process.pid, signal.SIGCONT)
-    process.join(timeout=60)
+    process.join(timeout=180)
     assert process.exitcode == 130
     assert not (run / "summary.json").exists()
     began = (run / "metrics.csv").read_text().splitlines()

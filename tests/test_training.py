@@ -168,7 +168,7 @@ def test_ctrl_c_keeps_the_record_and_names_the_command_to_go_on(
     process = start_train(*command)
     wait_for(lambda: (tmp_path / "run" / "checkpoints" / "last.ckpt").exists(), process)
     os.kill(process.pid, signal.SIGINT)
-    process.join(timeout=60)
+    process.join(timeout=180)
     assert process.exitcode == 130
     assert "resume=run" in (tmp_path / "out.txt").read_text()
     summary = read(tmp_path / "run" / "summary.json")
@@ -326,7 +326,7 @@ def test_a_picture_that_vanishes_fails_the_run_with_its_record(
     wait_for(lambda: (tmp_path / "run" / "checkpoints" / "last.ckpt").exists(), process)
     for part in ("train", "val"):  # so that the best checkpoint cannot be judged either
         (root / part / "ash" / "000.png").unlink()
-    process.join(timeout=60)
+    process.join(timeout=180)
     assert process.exitcode == 1
     error = (tmp_path / "err.txt").read_text()
     assert "000.png" in error

@@ -30,7 +30,7 @@ def teams(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Team]]:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=30)
+        thread.join(timeout=120)
     assert len(found) == 3
     yield [found[rank] for rank in range(3)]
     for other in (found[1], found[2]):
