@@ -1,7 +1,7 @@
 """Pictures as tensors, in an order and with an augmentation that seed and epoch determine."""
 
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, overload
 
 import torch
 from PIL import Image
@@ -35,7 +35,7 @@ class PictureDataset(Dataset[tuple[Tensor, int]]):
     reads it, and what was read before, makes no difference.
     """
 
-    def __init__(self, samples: list[Sample], transform: Transform) -> None:
+    def __init__(self, samples: Sequence[Sample], transform: Transform) -> None:
         self.samples = samples
         self.transform = transform
 
@@ -60,7 +60,7 @@ class FeatureDataset(Dataset[tuple[Tensor, int]]):
         labels: of the samples.
     """
 
-    def __init__(self, features: Tensor, rows: list[int], labels: list[int]) -> None:
+    def __init__(self, features: Tensor, rows: Sequence[int], labels: Sequence[int]) -> None:
         self.features = features
         self.rows = rows
         self.labels = labels
@@ -71,6 +71,38 @@ class FeatureDataset(Dataset[tuple[Tensor, int]]):
     def __getitem__(self, draw: Draw) -> tuple[Tensor, int]:
         row = self.rows[draw.sample] + draw.view * len(self)
         return self.features[row], self.labels[draw.sample]
+
+
+class Draws(Sequence[Draw]):
+    """The draws of an epoch, in order: made when asked for, since a million take 200 MB.
+
+    Args:
+        samples: (N,) int64, positions.
+        seeds: (N,) int64.
+        view: of all of them.
+    """
+
+    def __init__(self, samples: Tensor, seeds: Tensor, view: int) -> None:
+        self._samples = samples
+        self._seeds = seeds
+        self._view = view
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    @overload
+    def __getitem__(self, at: int) -> Draw: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Draw]: ...
+    def __getitem__(self, at: int | slice) -> Draw | list[Draw]:
+        if isinstance(at, int):
+            return Draw(int(self._samples[at]), self._view, int(self._seeds[at]))
+        chosen = zip(self._samples[at].tolist(), self._seeds[at].tolist(), strict=True)
+        return [Draw(sample, self._view, seed) for sample, seed in chosen]
+
+    def __iter__(self) -> Iterator[Draw]:
+        for start in range(0, len(self), 4096):
+            yield from self[start : start + 4096]
 
 
 class EpochSampler(Sampler[Draw]):
@@ -102,21 +134,24 @@ class EpochSampler(Sampler[Draw]):
         return self.count
 
     def __iter__(self) -> Iterator[Draw]:
+        return iter(self.draws())
+
+    def draws(self) -> Draws:
+        """Those of this epoch, in its order."""
         generator = self._generator(self.epoch)
         seeds = self._seeds(generator)
         order = (
-            torch.randperm(self.count, generator=generator).tolist()
+            torch.randperm(self.count, generator=generator)
             if self.shuffle
-            else range(self.count)
+            else torch.arange(self.count)
         )
         if self.views is None:
-            return (Draw(index, self.epoch, s) for index, s in zip(order, seeds, strict=True))
+            return Draws(order, seeds, self.epoch)
         view = self.epoch % self.views
-        seeds = self._seeds(self._generator(view))
-        return (Draw(index, view, seeds[index]) for index in order)
+        return Draws(order, self._seeds(self._generator(view))[order], view)
 
     def _generator(self, epoch: int) -> torch.Generator:
         return torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
 
-    def _seeds(self, generator: torch.Generator) -> list[int]:
-        return torch.randint(2**62, (self.count,), generator=generator).tolist()
+    def _seeds(self, generator: torch.Generator) -> Tensor:
+        return torch.randint(2**62, (self.count,), generator=generator)

@@ -15,13 +15,17 @@ def beginning(record: dict[str, Any], folder: Path, going_on_after: int | None =
         going_on_after: the epoch that a resumed run goes on after, from 1.
     """
     data, model, device = record["data"], record["model"], record["device"]
+    index = data.get("index")
     left_out = "".join(
-        f"; {len(files)} {what}"
-        for what, files in (
-            ("unreadable skipped", data["skipped_pictures"]),
-            ("of another type ignored", data["ignored_files"]),
+        f"; {count} {what}"
+        for what, count in (
+            ("unreadable skipped", len(data["skipped_pictures"])),
+            (
+                "of another type ignored",
+                index["ignored"] if index else len(data["ignored_files"]),
+            ),
         )
-        if files
+        if count
     )
     fold, folds = data["apart"]["fold"], data["apart"]["folds"]
     apart = f" (fold {fold} of 0 to {folds - 1})" if folds else ""
@@ -34,6 +38,7 @@ def beginning(record: dict[str, Any], folder: Path, going_on_after: int | None =
             f"pictures   {data['train_count']} to train on, {data['val_count']} to validate{apart},"
             f" in {len(data['classes'])} classes ({_few(data['classes'])}){left_out}",
             f"           {_short(Path(data['root']))}",
+            *_index(index),
             f"model      {model['name']}, weights {model['weights']}, "
             f"{'new' if model['head_is_new'] else 'their own'} head",
             f"           {model['parameter_count'] / 1e6:.1f} M parameters; {model['input_px']} px",
@@ -81,6 +86,15 @@ def _trained(groups: list[dict[str, Any]]) -> list[str]:
         for group, start in zip(groups, starts, strict=True)
     ]
     return [f"{'' if position else 'trained':<11}{line}" for position, line in enumerate(lines)]
+
+
+def _index(index: dict[str, Any] | None) -> list[str]:
+    """How the index of a large folder was had, and what stands for its files."""
+    if index is None:
+        return []
+    stands_for = "SHA-256" if index["contents"] else "sizes and times, not contents"
+    how = f"{index['read']} files read" if index["read"] else "kept, compared with the folder"
+    return [f"index      {how} in {index['seconds']:.1f} s; identified by {stands_for}"]
 
 
 def _features(features: dict[str, int] | None) -> list[str]:
