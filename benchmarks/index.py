@@ -16,6 +16,7 @@ import tempfile
 import time
 from itertools import islice
 from pathlib import Path
+from resource import RUSAGE_SELF, getrusage
 from typing import Any
 
 import numpy as np
@@ -91,7 +92,7 @@ def start(root: Path, index_folder: Path, workers: int, map_from: int | None) ->
         "ready_s": ready_s,
         "first_batch_s": first_s,
         "imports": before,
-        "process": memory(),
+        "process": {**memory(), "peak": 1024 * getrusage(RUSAGE_SELF).ru_maxrss},
         "workers": read,
         "manifest_hash": facts["manifest_hash"],
     }
@@ -131,14 +132,15 @@ def rows_of(folder: Path, files: int, with_lists: bool) -> list[dict[str, Any]]:
 def table(rows: list[dict[str, Any]]) -> str:
     """In Markdown; memory in MB, of the worker that has most."""
     lines = [
-        "| files | start | workers | ready | the process | its own share | a worker's own share |",
-        "|---|---|---|---|---|---|---|",
+        "| files | start | workers | ready | process | at its peak | its own | a worker's own |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         own = max((worker["own"] for worker in row["workers"]), default=None)
         lines.append(
             f"| {row['files']:,} | {row['start']} | {row['num_workers']} | {row['ready_s']:.2f} s "
-            f"| {row['process']['resident'] / 1e6:.0f} MB | {row['process']['own'] / 1e6:.0f} MB "
+            f"| {row['process']['resident'] / 1e6:.0f} MB | {row['process']['peak'] / 1e6:.0f} MB "
+            f"| {row['process']['own'] / 1e6:.0f} MB "
             f"| {'' if own is None else f'{own / 1e6:.0f} MB'} |"
         )
     return "\n".join(lines)
@@ -172,11 +174,11 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
                     sizes, own, "x:", color=colour, label=f"{words[name]}, a worker's own"
                 )
     left.set(xlabel="files", ylabel="seconds until ready")
-    right.set(xlabel="files", ylabel="resident memory, MB", ylim=(0, None))
+    right.set(xlabel="files", ylabel="resident memory, MB", ylim=(0, 1300))
     right.axhline(1024, color="0.6", linewidth=1)
     for axes in (left, right):
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=7)
+        axes.legend(fontsize=7, loc="center" if axes is right else "upper left")
     figure.savefig(path, dpi=90)
     plt.close(figure)
 

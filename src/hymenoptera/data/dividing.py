@@ -27,13 +27,10 @@ def divide(
     """
     classes: list[str] = table.facts["classes"]
     whole = Samples(root, table, np.arange(len(table)))
-    parts, start = {}, 0
-    for name, count in table.facts["parts"]:
-        parts[name] = np.arange(start, start + count)
-        start += count
+    parts = rows_by_part(table)
     train_part = "train" if "train" in parts else "."
     train, val_part = parts.pop(train_part), next(iter(parts), None)
-    _refuse_empty(root / train_part, table, train)
+    refuse_empty(root / train_part, table, train)
     train, test = _keep_apart(table, train, classes, apart)
     if apart.folds is not None:
         numbers = fold_numbers(*_named(table, train), classes, apart)
@@ -42,7 +39,8 @@ def divide(
     elif val_part is None:
         train, val = _stratified(whole.of(train), val_fraction, seed)
     else:
-        refuse_strange(root / val_part, root / train_part, classes)
+        if (root / val_part).is_dir():  # of shards, that was seen to when they were made
+            refuse_strange(root / val_part, root / train_part, classes)
         val = parts[val_part]
         if not len(val):
             raise no_pictures(root / val_part)
@@ -50,7 +48,21 @@ def divide(
     return Index(root, classes, whole.of(train), whole.of(val), ignored, whole.of(test))
 
 
-def _refuse_empty(folder: Path, table: Table, rows: Rows) -> None:
+def rows_by_part(table: Table) -> dict[str, Rows]:
+    """The rows of each part of a table: "train" and the name of the one that validates, or "."."""
+    parts, start = {}, 0
+    for name, count in table.facts["parts"]:
+        parts[name] = np.arange(start, start + count)
+        start += count
+    return parts
+
+
+def refuse_empty(folder: Path, table: Table, rows: Rows) -> None:
+    """Refuse a training part that lacks pictures of a class.
+
+    Raises:
+        RequestError: naming the class's folder.
+    """
     if not len(rows):
         raise no_pictures(folder)
     counts = np.bincount(table.labels[rows], minlength=len(table.facts["classes"]))

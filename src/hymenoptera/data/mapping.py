@@ -23,7 +23,7 @@ from tqdm import tqdm
 from hymenoptera.atomic import alone
 from hymenoptera.data.folders import parts_of, walk
 from hymenoptera.data.pictures import fault, why_unreadable
-from hymenoptera.data.table import CHUNK, Table, read_table, write_table
+from hymenoptera.data.table import CHUNK, Table, read_table, sortable, write_table
 from hymenoptera.errors import RequestError
 
 VERSION = 1
@@ -115,7 +115,7 @@ def _make(place: Path, root: Path, contents: bool, kept: Table | None) -> tuple[
     Returns:
         The table, and how many files had to be read.
     """
-    names, labels, facts = _listed(root)
+    names, labels, facts = listed(root)
     count = len(names)
     sizes, mtimes = np.empty((2, count), np.int64)
     sha256 = np.zeros((count, 32), np.uint8)
@@ -149,7 +149,7 @@ def _part_names(root: Path, train: Path, val: Path | None) -> list[str]:
     return sorted(str(part.relative_to(root)) for part in (train, val) if part is not None)
 
 
-def _listed(root: Path) -> tuple[list[bytes], NDArray[np.int64], dict[str, Any]]:
+def listed(root: Path) -> tuple[list[bytes], NDArray[np.int64], dict[str, Any]]:
     """The pictures' paths below the folder, their labels, and what else there is to say of it."""
     train, val, classes = parts_of(root)
     names: list[bytes] = []
@@ -213,11 +213,10 @@ def _take_over(
     kept: Table, names: list[bytes], sizes: Stats, mtimes: Stats, sha256: NDArray[np.uint8]
 ) -> NDArray[np.int64]:
     """Fill in the SHA-256 of files that are what they were; the rows of the others."""
-    before: dict[bytes, int] = {}
-    for part, known in kept.chunks():
-        before.update(zip(known, range(part.start, part.stop), strict=True))
-    old = np.array([before.get(name, -1) for name in names], np.int64)
-    same = old >= 0
+    before, now = kept.keys(), sortable(names)
+    places = np.searchsorted(before, now, sorter=kept.lines)
+    old = kept.lines[np.minimum(places, len(kept) - 1)]
+    same = before[old] == now
     same &= (kept.sizes[old] == sizes) & (kept.mtimes[old] == mtimes)
     same &= ~np.isin(old, [int(row) for row in kept.facts["faults"]])
     sha256[same] = kept.sha256[old[same]]
@@ -230,7 +229,8 @@ def _read(
     """Read files, fill in their SHA-256, decode them; why, by row, of those that cannot be."""
 
     def read(some: list[int]) -> list[tuple[int, bytes, str | None]]:
-        return [(row, *_look(root / os.fsdecode(names[row]))) for row in some]
+        found = ((row, *look(root / os.fsdecode(names[row]))) for row in some)
+        return [(row, hashlib.sha256(data).digest(), why) for row, data, why in found]
 
     pieces = (rows[i : i + 256].tolist() for i in range(0, len(rows), 256))
     faults: dict[int, str] = {}
@@ -242,13 +242,13 @@ def _read(
     return faults
 
 
-def _look(path: Path) -> tuple[bytes, str | None]:
-    """The SHA-256 of a file, and why it is not a picture, where it is not."""
+def look(path: Path) -> tuple[bytes, str | None]:
+    """What a file holds, and why that is no picture, where it is not."""
     try:
         data = path.read_bytes()
     except OSError as error:
-        return bytes(32), why_unreadable(error, path)
-    return hashlib.sha256(data).digest(), fault(path, data)
+        return b"", why_unreadable(error, path)
+    return data, fault(path, data)
 
 
 def in_threads(work: Callable[[Piece], Done], pieces: Iterable[Piece]) -> Iterator[Done]:

@@ -41,7 +41,7 @@ class Table:
         folder: where the arrays are.
         facts: what is no array: `classes`, `parts` (name and number of rows of each, in order),
             `contents` (whether files were read), `faults` (why, by row, of those that cannot be),
-            and what whoever made the table adds.
+            `manifest_hash` of all rows, and what whoever made the table adds.
         names: (B,) uint8, all paths below the data set's folder, one after the other.
         ends: (N,) int64, where each of them ends.
         labels: (N,) int64.
@@ -76,13 +76,25 @@ class Table:
         count = len(self) if rows is None else len(rows)
         for start in range(0, count, CHUNK):
             part = slice(start, min(start + CHUNK, count))
-            numbers = range(part.start, part.stop) if rows is None else rows[part].tolist()
-            yield part, [self._name(row) for row in numbers]
+            yield (
+                part,
+                self._names(np.arange(part.start, part.stop) if rows is None else rows[part]),
+            )
+
+    def keys(self) -> NDArray[np.bytes_]:
+        """All names, as `sortable`."""
+        longest = int(np.diff(self.ends, prepend=0).max())
+        keys = np.empty(len(self), f"S{1 + longest}")
+        for part, names in self.chunks():
+            keys[part] = [name + b"\t" for name in names]
+        return keys
 
     def row_of(self, name: str) -> int | None:
         """The row of a picture, by its path below the data set's folder."""
-        lines, key = self.lines, f"{name}\t"
-        place = bisect_left(range(len(self)), key, key=lambda at: f"{self.name(int(lines[at]))}\t")
+        lines, key = self.lines, os.fsencode(name) + b"\t"
+        place = bisect_left(
+            range(len(self)), key, key=lambda at: self._name(int(lines[at])) + b"\t"
+        )
         row = int(lines[place]) if place < len(self) else -1
         return row if row >= 0 and self.name(row) == name else None
 
@@ -91,7 +103,7 @@ class Table:
         for part, names in self.chunks(rows):
             chosen = rows[part]
             contents = (
-                [digest.tobytes().hex() for digest in self.sha256[chosen]]
+                _in_pieces(self.sha256[chosen].tobytes().hex(), 64)
                 if self.facts["contents"]
                 else [f"mtime {time}" for time in self.mtimes[chosen].tolist()]
             )
@@ -99,6 +111,8 @@ class Table:
 
     def manifest_hash(self, rows: Rows) -> str:
         """As `manifest.manifest_hash` of the rows' files."""
+        if len(rows) == len(self) and "manifest_hash" in self.facts:
+            return str(self.facts["manifest_hash"])
         wanted = np.zeros(len(self), bool)
         wanted[rows] = True
         digest = hashlib.sha256()
@@ -107,8 +121,17 @@ class Table:
         return digest.hexdigest()
 
     def _name(self, row: int) -> bytes:
-        start = int(self.ends[row - 1]) if row else 0
-        return self.names[start : self.ends[row]].tobytes()
+        return self.names[self.ends[row - 1] if row else 0 : self.ends[row]].tobytes()
+
+    def _names(self, rows: Rows) -> list[bytes]:
+        first, last = int(rows.min()), int(rows.max())
+        if last - first > 4 * CHUNK:  # far apart
+            return list(map(self._name, rows.tolist()))
+        start = int(self.ends[first - 1]) if first else 0
+        block = self.names[start : self.ends[last]].tobytes()
+        ends = (self.ends[rows] - start).tolist()
+        starts = (np.where(rows > 0, self.ends[rows - 1], 0) - start).tolist()
+        return [block[begin:end] for begin, end in zip(starts, ends, strict=True)]
 
 
 class Samples(Sequence[Sample]):
@@ -205,7 +228,7 @@ def read_table(folder: Path) -> Table:
 def write_table(
     folder: Path, facts: dict[str, Any], names: Sequence[bytes], **arrays: NDArray[Any]
 ) -> None:
-    """Write a table into a folder that is there; `lines` follows from the names.
+    """Write a table into a folder that is there; lines and manifest hash follow from the rest.
 
     Args:
         folder: an empty one.
@@ -214,10 +237,22 @@ def write_table(
         arrays: `labels`, `sizes`, `mtimes`, `sha256`, as of `Table`.
     """
     ends = np.cumsum([len(name) for name in names], dtype=np.int64)
-    # as text, of which the bytes of a name that is no UTF-8 are sorted last, as manifests are
-    lines = sorted(range(len(names)), key=lambda row: os.fsdecode(names[row]) + "\t")
-    arrays |= {"names": np.frombuffer(b"".join(names), np.uint8), "ends": ends}
-    arrays |= {"lines": np.array(lines, np.int64)}
+    lines = sortable(names).argsort(kind="stable")
+    arrays |= {"names": np.frombuffer(b"".join(names), np.uint8), "ends": ends, "lines": lines}
     for name, (kind, _) in ARRAYS.items():
         np.save(folder / f"{name}.npy", arrays[name].astype(kind, copy=False))
-    (folder / FACTS).write_text(json.dumps(facts, indent=1), encoding="utf-8")
+    (folder / FACTS).write_text(json.dumps(facts), encoding="utf-8")
+    whole = read_table(folder).manifest_hash(np.arange(len(names)))
+    (folder / FACTS).write_text(json.dumps({**facts, "manifest_hash": whole}, indent=1), "utf-8")
+
+
+def sortable(names: Sequence[bytes]) -> NDArray[np.bytes_]:
+    """Names (N,) in an array, in which they are compared as in a manifest's lines."""
+    keys = np.empty(len(names), f"S{1 + max(map(len, names))}")
+    for start in range(0, len(names), CHUNK):  # a list of all of them would take as much again
+        keys[start : start + CHUNK] = [name + b"\t" for name in names[start : start + CHUNK]]
+    return keys
+
+
+def _in_pieces(text: str, length: int) -> list[str]:
+    return [text[i : i + length] for i in range(0, len(text), length)]
