@@ -30,6 +30,7 @@ from hymenoptera.device import Device, resolve_device
 from hymenoptera.errors import RequestError, RunError
 from hymenoptera.memory import explained, fit_within_memory
 from hymenoptera.models import checkpoint as checkpoints
+from hymenoptera.models import halfway
 from hymenoptera.models.classifier import Classifier
 from hymenoptera.models.inference import inputs_of, predict
 from hymenoptera.models.module import ClassifierModule
@@ -128,7 +129,10 @@ def train(config: dict[str, Any], folder: Path, overrides: list[str], began: flo
     message = config["message"]
     if message["begin"]:
         log.info("%s\n", message["begin"].strip())
-    log.info("%s\n", announcements.beginning(run.record, folder, run.data.first_epoch))
+    log.info(
+        "%s\n",
+        announcements.beginning(run.record, folder, run.data.first_epoch, run.data.first_batch),
+    )
     if run.data.index.test:
         write_manifest(folder / "test_set.tsv", run.data.test_manifest())
     fit_began = time.monotonic()
@@ -261,7 +265,9 @@ def _go_on(
             )
     classifier.weights_id = facts["weights_id"]
     checkpoints.load_weights(classifier, checkpoint)
-    data.first_epoch = checkpoint["epoch"] + 1
+    trained_with = facts["config"]["data"]["batch_size"]
+    data.first_batch = halfway.batches_done(checkpoint, trained_with, data.batch_size)
+    data.first_epoch = checkpoint["epoch"] + (data.first_batch == 0)
     return int(checkpoint["global_step"])
 
 

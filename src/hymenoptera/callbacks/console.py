@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 EXPLAINED_WARNINGS = (
     "`isinstance(treespec, LeafSpec)` is deprecated",  # in Lightning's use of torch
     "Encountered `nan` values in tensor. Will be removed.",  # the run fails and says so
+    "You're resuming from a checkpoint that ended before the epoch ended",  # samplers go on there
     "Checkpoint directory ",  # exists and is not empty: of course, in a resumed run
 )
 """Warnings that a user of this project can do nothing about, by how their text begins."""

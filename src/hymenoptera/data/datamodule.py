@@ -33,7 +33,8 @@ class PictureDataModule(pl.LightningDataModule):
     `setup` makes the index, from which the class names flow to the model; `use` then tells how
     the model wants its pictures; the loaders work after both. `use_features` has them give what
     a network's lower part computed in place of pictures. A run that is resumed sets
-    `first_epoch`, from 0, so that it goes on with the order it would have had.
+    `first_epoch`, from 0, and `first_batch` in it, so that it goes on with the order it would have
+    had.
 
     Args:
         batch_size: pictures a training step.
@@ -78,7 +79,7 @@ class PictureDataModule(pl.LightningDataModule):
         self.num_workers = cores() if num_workers == "auto" else num_workers
         self.seed = seed
         self.skipped: Mapping[Path, str] = {}
-        self.first_epoch = 0
+        self.first_epoch, self.first_batch = 0, 0
         self.indexed: dict[str, Any] | None = None
         self._map_from = map_from
         self._index_folder = Path(index_folder).expanduser()
@@ -230,7 +231,8 @@ class PictureDataModule(pl.LightningDataModule):
             (N, 3, H, W) float32, normalised, N at most `count`; and their class names.
         """
         dataset = self.train_pictures()
-        sampler = EpochSampler(len(dataset), self.seed, shuffle=True, views=self._sampler_views)
+        sampler = self.sampler(len(dataset), shuffle=True, views=self._sampler_views)
+        sampler.rewind()
         draws = sampler.draws()[:count]
         images, labels = zip(*(dataset[draw] for draw in draws), strict=True)
         return torch.stack(images), [self.index.classes[label] for label in labels]
@@ -255,6 +257,17 @@ class PictureDataModule(pl.LightningDataModule):
         """Test batches, in the order of `index.test`; neither training nor selection uses them."""
         dataset = PictureDataset(self.index.test, self._known.transform())
         return self._loader(dataset, self.eval_batch_size, shuffle=False)
+
+    def sampler(self, count: int, *, shuffle: bool, views: int | None) -> EpochSampler:
+        """The order of training samples, shuffled, or of others; from the run's first epoch on."""
+        return EpochSampler(
+            count,
+            self.seed,
+            shuffle,
+            views,
+            self.first_epoch,
+            skip=self.first_batch * self.batch_size if shuffle else 0,
+        )
 
     @property
     def _known(self) -> Preprocessing:
@@ -287,8 +300,7 @@ class PictureDataModule(pl.LightningDataModule):
         return DataLoader(
             dataset,
             batch_size=batch_size,
-            sampler=sampler
-            or EpochSampler(len(dataset), self.seed, shuffle, views, self.first_epoch),
+            sampler=sampler or self.sampler(len(dataset), shuffle=shuffle, views=views),
             num_workers=workers,
             persistent_workers=workers > 0 and sampler is None,
             worker_init_fn=_leave_signals_alone,

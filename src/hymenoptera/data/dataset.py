@@ -95,7 +95,7 @@ class Draws(Sequence[Draw]):
     @overload
     def __getitem__(self, at: slice) -> list[Draw]: ...
     def __getitem__(self, at: int | slice) -> Draw | list[Draw]:
-        if isinstance(at, int):
+        if not isinstance(at, slice):
             return Draw(int(self._samples[at]), self._view, int(self._seeds[at]))
         chosen = zip(self._samples[at].tolist(), self._seeds[at].tolist(), strict=True)
         return [Draw(sample, self._view, seed) for sample, seed in chosen]
@@ -115,20 +115,48 @@ class EpochSampler(Sampler[Draw]):
         views: how many views of a sample there are, with which the epochs take turns; None for
             another one in every epoch.
         epoch: the first one, from 0.
+        skip: how many of the first one's samples were had before.
     """
 
     def __init__(
-        self, count: int, seed: int, shuffle: bool, views: int | None = None, epoch: int = 0
+        self,
+        count: int,
+        seed: int,
+        shuffle: bool,
+        views: int | None = None,
+        epoch: int = 0,
+        *,
+        skip: int = 0,
     ) -> None:
         self.count = count
         self.seed = seed
         self.shuffle = shuffle
         self.views = views
         self.epoch = epoch
+        self._skip = {epoch: skip}
+        self._shards: Tensor | None = None
+        self._shards_at_once = 1
+
+    def go_by(self, shards: Tensor, at_once: int) -> None:
+        """Go through shards, some at a time, themselves in a new order every epoch.
+
+        Where there are no more than that, the order is what it is without shards.
+
+        Args:
+            shards: (N,) int64, in which one each sample is.
+            at_once: among how many of them samples are shuffled.
+        """
+        self._shards = shards
+        self._shards_at_once = at_once
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the next epoch; the Trainer calls it before each but the first."""
         self.epoch = epoch
+
+    def rewind(self) -> None:
+        """Go back to the whole of the run's very first epoch, wherever it was resumed."""
+        self.epoch = 0
+        self._skip = {}
 
     def __len__(self) -> int:
         return self.count
@@ -145,10 +173,21 @@ class EpochSampler(Sampler[Draw]):
             if self.shuffle
             else torch.arange(self.count)
         )
-        if self.views is None:
-            return Draws(order, seeds, self.epoch)
-        view = self.epoch % self.views
-        return Draws(order, self._seeds(self._generator(view))[order], view)
+        view = self.epoch
+        if self.views is not None:
+            view = self.epoch % self.views
+            seeds = self._seeds(self._generator(view))[order]
+        if self.shuffle and self._shards is not None:
+            places = self._by_shards(self._shards[order], generator)
+            order, seeds = order[places], seeds[places]
+        done = self._skip.get(self.epoch, 0)
+        return Draws(order[done:], seeds[done:], view)
+
+    def _by_shards(self, shards: Tensor, generator: torch.Generator) -> Tensor:
+        """Where samples in random order go, so that few shards are read at a time."""
+        names, numbers = shards.unique(return_inverse=True)  # type: ignore[no-untyped-call]
+        turns = torch.randperm(len(names), generator=generator) // self._shards_at_once
+        return turns[numbers].argsort(stable=True)
 
     def _generator(self, epoch: int) -> torch.Generator:
         return torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)

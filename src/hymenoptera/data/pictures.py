@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
+from hymenoptera.data.shards import contents
 from hymenoptera.errors import RequestError, RunError
 
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # what it says, it raises as well
@@ -40,8 +41,13 @@ def open_picture(source: Path | bytes) -> Iterator[Image.Image]:
     """Open a file to be decoded inside the `with` block; what fails there is one of UNREADABLE.
 
     Args:
-        source: the file, or what it holds.
+        source: the file, which may be in the shards of a folder above it; or what it holds.
+
+    Raises:
+        RunError: a shard cannot be read.
     """
+    if isinstance(source, Path) and not source.is_file():
+        source = contents(source) or source
     try:
         file = BytesIO(source) if isinstance(source, bytes) else source
         with Image.open(file, formats=FORMATS) as picture:

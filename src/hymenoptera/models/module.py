@@ -8,11 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from torchmetrics import MeanMetric
+from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MulticlassAccuracy
 from torchvision.transforms import v2
 
 from hymenoptera.models import checkpoint as checkpoints
+from hymenoptera.models import halfway
 from hymenoptera.models.classifier import Classifier
 from hymenoptera.models.transfer import Transfer
 
@@ -79,6 +80,13 @@ class ClassifierModule(pl.LightningModule):
         self._train_loss, self._val_loss = MeanMetric(), MeanMetric()
         self._train_accuracy = MulticlassAccuracy(num_classes=count, average="micro")
         self._val_accuracy = MulticlassAccuracy(num_classes=count, average="micro")
+
+    def on_train_start(self) -> None:
+        """Begin the epoch that a resumed run is in the middle of: the Trainer does not."""
+        if self.trainer.fit_loop.restarted_mid_epoch:
+            for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+                callback.on_train_epoch_start(self.trainer, self)
+            self.on_train_epoch_start()
 
     def on_train_epoch_start(self) -> None:
         """Freeze what this epoch does not train."""
@@ -150,6 +158,16 @@ class ClassifierModule(pl.LightningModule):
         """Add the facts from which alone the classifier can be rebuilt, and close the epoch."""
         checkpoints.close_epoch(checkpoint)
         checkpoint[checkpoints.KEY] = self.facts
+        halfway.add_metrics(checkpoint, self._so_far())
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on in the middle of an epoch, where the checkpoint was saved there."""
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        halfway.move(checkpoint, getattr(data, "first_batch", 0))
+        halfway.take_metrics(checkpoint, self._so_far())
+
+    def _so_far(self) -> dict[str, Metric]:
+        return {"train/loss": self._train_loss, "train/accuracy": self._train_accuracy}
 
     def _measure(self, batch: Batch, mean_loss: MeanMetric, accuracy: MulticlassAccuracy) -> Tensor:
         inputs, labels = batch

@@ -6,13 +6,16 @@ from typing import Any
 from hymenoptera.results.tables import format_duration, format_interval
 
 
-def beginning(record: dict[str, Any], folder: Path, going_on_after: int | None = None) -> str:
+def beginning(
+    record: dict[str, Any], folder: Path, going_on_after: int | None = None, batches: int = 0
+) -> str:
     """Pictures, model, device and run folder, a line or two each.
 
     Args:
         record: as `records.write_summary` describes it.
         folder: the run's.
         going_on_after: the epoch that a resumed run goes on after, from 1.
+        batches: how many of the next one are done.
     """
     data, model, device = record["data"], record["model"], record["device"]
     index = data.get("index")
@@ -33,6 +36,8 @@ def beginning(record: dict[str, Any], folder: Path, going_on_after: int | None =
     threads = f" ({device['cpu_threads']} threads)" if device["accelerator"] == "cpu" else ""
     readers = f"{device['num_workers']} processes read pictures"
     resumed = f", going on after epoch {going_on_after}" if going_on_after else ""
+    if batches:
+        resumed = f", going on in epoch {(going_on_after or 0) + 1}, after batch {batches}"
     return "\n".join(
         [
             f"pictures   {data['train_count']} to train on, {data['val_count']} to validate{apart},"
