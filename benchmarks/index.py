@@ -175,10 +175,11 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
                 )
     left.set(xlabel="files", ylabel="seconds until ready")
     right.set(xlabel="files", ylabel="resident memory, MB", ylim=(0, 1300))
-    right.axhline(1024, color="0.6", linewidth=1)
+    right.axhline(2**30 / 1e6, color="0.6", linewidth=1)  # 1 GiB
     for axes in (left, right):
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=7, loc="center" if axes is right else "upper left")
+    left.legend(fontsize=7)
+    right.legend(fontsize=7, loc="lower right", bbox_to_anchor=(1, 0.1))
     figure.savefig(path, dpi=90)
     plt.close(figure)
 

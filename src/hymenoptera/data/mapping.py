@@ -23,7 +23,7 @@ from tqdm import tqdm
 from hymenoptera.atomic import alone
 from hymenoptera.data.folders import parts_of, walk
 from hymenoptera.data.pictures import fault, why_unreadable
-from hymenoptera.data.table import CHUNK, Table, read_table, sortable, write_table
+from hymenoptera.data.table import CHUNK, Table, add_hash, read_table, sortable, write_table
 from hymenoptera.errors import RequestError
 
 VERSION = 1
@@ -134,6 +134,9 @@ def _make(place: Path, root: Path, contents: bool, kept: Table | None) -> tuple[
         write_table(
             temporary, facts, names, labels=labels, sizes=sizes, mtimes=mtimes, sha256=sha256
         )
+        count_read = len(new)
+        del names, labels, sizes, mtimes, sha256, new  # before the same is mapped from the disk
+        add_hash(temporary)
         if place.exists():  # who has mapped its files keeps them
             shutil.rmtree(place)
         temporary.chmod(0o755)
@@ -141,7 +144,7 @@ def _make(place: Path, root: Path, contents: bool, kept: Table | None) -> tuple[
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-    return read_table(place), len(new)
+    return read_table(place), count_read
 
 
 def _part_names(root: Path, train: Path, val: Path | None) -> list[str]:

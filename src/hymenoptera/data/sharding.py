@@ -18,7 +18,7 @@ from hymenoptera.data.folders import parts_of, refuse_strange
 from hymenoptera.data.mapping import in_threads, listed, look
 from hymenoptera.data.pictures import refuse_unreadable
 from hymenoptera.data.shards import FILE, FORMAT, PLACES, TABLE, VERSION, file_digest
-from hymenoptera.data.table import read_table, write_table
+from hymenoptera.data.table import add_hash, read_table, write_table
 from hymenoptera.errors import RequestError
 
 TOGETHER = 64  # pictures that a thread reads in one go
@@ -118,6 +118,7 @@ def _fill(
         mtimes=np.zeros(len(kept), np.int64),
         sha256=sha256[kept],
     )
+    add_hash(table)
     np.save(table / PLACES, places[kept])
     written = read_table(table)
     train = "train" if "train" in dict(parts) else "."

@@ -228,7 +228,7 @@ def read_table(folder: Path) -> Table:
 def write_table(
     folder: Path, facts: dict[str, Any], names: Sequence[bytes], **arrays: NDArray[Any]
 ) -> None:
-    """Write a table into a folder that is there; lines and manifest hash follow from the rest.
+    """Write a table into a folder that is there; `lines` follows from the names.
 
     Args:
         folder: an empty one.
@@ -241,9 +241,14 @@ def write_table(
     arrays |= {"names": np.frombuffer(b"".join(names), np.uint8), "ends": ends, "lines": lines}
     for name, (kind, _) in ARRAYS.items():
         np.save(folder / f"{name}.npy", arrays[name].astype(kind, copy=False))
-    (folder / FACTS).write_text(json.dumps(facts), encoding="utf-8")
-    whole = read_table(folder).manifest_hash(np.arange(len(names)))
-    (folder / FACTS).write_text(json.dumps({**facts, "manifest_hash": whole}, indent=1), "utf-8")
+    (folder / FACTS).write_text(json.dumps(facts, indent=1), encoding="utf-8")
+
+
+def add_hash(folder: Path) -> None:
+    """Add the manifest hash of all rows to a table that was written."""
+    table = read_table(folder)
+    facts = {**table.facts, "manifest_hash": table.manifest_hash(np.arange(len(table)))}
+    (folder / FACTS).write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
 
 def sortable(names: Sequence[bytes]) -> NDArray[np.bytes_]:
