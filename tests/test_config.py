@@ -31,7 +31,8 @@ def test_every_option_of_every_group_passes_its_own_check(tmp_path: Path) -> Non
             if option.stem == "slurm":
                 continue  # needs a plugin that may not be there
             override = f"{group.name}={option.stem}"
-            more = [f"data.root={tmp_path}"] if option.stem == "imagefolder" else []
+            needs_root = option.stem in ("imagefolder", "stream")
+            more = [f"data.root={tmp_path}"] if needs_root else []
             check(composed(override, *more))
 
 

@@ -6,6 +6,7 @@ Lightning, so that a wrong request is answered at once.
 
 import os
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -174,7 +175,8 @@ def _check_files(config: dict[str, Any]) -> None:
             f"data.source={data['source']}: there is no such file or folder. "
             f"It takes a URL, a zip file or a folder."
         )
-    if "root" in data and not _exists(data["root"]):
+    check_extra(data)
+    if "root" in data and not is_url(data["root"]) and not _exists(data["root"]):
         raise RequestError(f"data.root={data['root']}: there is no such folder.")
     if config["resume"] is not None:  # all weights come from its checkpoint
         return
@@ -183,6 +185,16 @@ def _check_files(config: dict[str, Any]) -> None:
             f"model.weights={weights}: there is no such file. "
             f"It takes imagenet, none, or the path of a state dict."
         )
+
+
+def check_extra(data: Mapping[str, Any]) -> None:
+    """Refuse shards where what reads them is not installed.
+
+    Raises:
+        RequestError: naming the extra.
+    """
+    if "shards_at_once" in data and find_spec("webdataset") is None:
+        raise RequestError("data=stream needs WebDataset: pip install -e '.[stream]'")
 
 
 def _check_transfer(config: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """A checkpoint judged again: on its run's own validation pictures, or on a folder of others."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ def _recorded(path: Path) -> float | None:
     return float(best["val_accuracy"])
 
 
-Pictures = tuple[Path, list[Sample], DataLoader[Any]]
+Pictures = tuple[Path, Sequence[Sample], DataLoader[Any]]
 
 
 def _own(checkpoint: LoadedCheckpoint) -> Pictures:

@@ -147,11 +147,11 @@ def prepare(
     data_facts = told["record"]["data"] if told else data.facts()
     if told and told["samples"] != sharing.samples_hash(data):
         raise RequestError(f"{data.index.root} holds other pictures than where process 0 is.")
+    data.rank, data.world_size = team.layout.rank, team.size
     step = 0
     if resume is not None:
         step = go_on(resume, classifier, data, data_facts["manifest_hash"])
     cut = cache_features(classifier, transfer, data, device, data_facts["manifest_hash"])
-    data.rank, data.world_size = team.layout.rank, team.size
     record = told.get("record") or {
         "status": "failed",  # until it is known better
         **records.provenance(overrides),

@@ -5,6 +5,7 @@ from pathlib import Path
 from hymenoptera.data.datamodule import PictureDataModule
 from hymenoptera.errors import RequestError
 from hymenoptera.models import checkpoint as checkpoints
+from hymenoptera.models import halfway
 from hymenoptera.models.classifier import Classifier
 
 
@@ -20,14 +21,15 @@ def go_on(resume: Path, classifier: Classifier, data: PictureDataModule, manifes
     Args:
         resume: the checkpoint.
         classifier: takes its weights.
-        data: told which epoch comes next.
+        data: told which epoch and which batch of it come next.
         manifest_hash: of the pictures at hand.
 
     Returns:
         The step that it was written after.
 
     Raises:
-        RequestError: it is of another model, other classes or other pictures.
+        RequestError: it is of another model, other classes or other pictures, or stands between
+            two batches as they are now.
     """
     checkpoint = checkpoints.read_checkpoint(resume)
     facts = checkpoint[checkpoints.KEY]
@@ -43,5 +45,10 @@ def go_on(resume: Path, classifier: Classifier, data: PictureDataModule, manifes
             )
     classifier.weights_id = facts["weights_id"]
     checkpoints.load_weights(classifier, checkpoint)
-    data.first_epoch = checkpoint["epoch"] + 1
+    trained_with = facts["config"]["data"]["batch_size"] * facts.get("device", {}).get(
+        "processes", 1
+    )
+    batch_size = data.batch_size * data.world_size
+    data.first_batch = halfway.batches_done(checkpoint, trained_with, batch_size)
+    data.first_epoch = checkpoint["epoch"] + (data.first_batch == 0)
     return int(checkpoint["global_step"])

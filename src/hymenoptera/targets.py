@@ -7,7 +7,7 @@ from typing import Any
 from hymenoptera.errors import RequestError
 
 ALLOWED_TARGETS = (  # no more than one name below a module: os hides in many of them
-    r"hymenoptera\.data\.datamodule\.\w+DataModule",
+    r"hymenoptera\.data\.(datamodule|stream)\.\w+DataModule",
     r"hymenoptera\.models\.backbone\.build_backbone",
     r"hymenoptera\.models\.transfer\.[A-Z]\w*",
     r"hymenoptera\.models\.schedulers\.[a-z]\w*",

@@ -72,7 +72,10 @@ def train(
     message = config["message"]
     if message["begin"]:
         log.info("%s\n", message["begin"].strip())
-    log.info("%s\n", announcements.beginning(run.record, folder, run.data.first_epoch))
+    log.info(
+        "%s\n",
+        announcements.beginning(run.record, folder, run.data.first_epoch, run.data.first_batch),
+    )
     if run.data.index.test:
         write_manifest(folder / "test_set.tsv", run.data.test_manifest())
     fit_began = time.monotonic()

@@ -18,6 +18,7 @@ EXPLAINED_WARNINGS = (
     "`isinstance(treespec, LeafSpec)` is deprecated",  # in Lightning's use of torch
     "Encountered `nan` values in tensor. Will be removed.",  # the run fails and says so
     "It is recommended to use `self.log(",  # values that are the same in all processes
+    "You're resuming from a checkpoint that ended before the epoch ended",  # samplers go on there
     "Checkpoint directory ",  # exists and is not empty: of course, in a resumed run
 )
 """Warnings that a user of this project can do nothing about, by how their text begins."""

@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,7 +46,7 @@ class Judged:
     folder: Path
     checkpoint: LoadedCheckpoint
     judgement: Judgement
-    samples: list[Sample]
+    samples: Sequence[Sample]
     features: NDArray[np.float32]
     writer: SummaryWriter | None
 

@@ -9,11 +9,11 @@ import os
 import sys
 from typing import NoReturn
 
-from hymenoptera.cli import check, checkpoints, runs
+from hymenoptera.cli import check, checkpoints, runs, shard
 from hymenoptera.cli.application import Abort, UsageError, app
 from hymenoptera.errors import HymenopteraError
 
-__all__ = ["check", "checkpoints", "main", "runs"]
+__all__ = ["check", "checkpoints", "main", "runs", "shard"]
 
 
 def main() -> NoReturn:

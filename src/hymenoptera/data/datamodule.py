@@ -2,12 +2,13 @@
 
 import os
 import signal
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
+from numpy import unique
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -19,12 +20,16 @@ from hymenoptera.data.dataset import (
     PictureDataset,
     collate,
 )
+from hymenoptera.data.dividing import divide
 from hymenoptera.data.drawn import draw_data_set
+from hymenoptera.data.facts import facts_of, manifest_of
 from hymenoptera.data.folders import Index, Sample, index_folder
 from hymenoptera.data.hymenoptera import fetch
-from hymenoptera.data.manifest import Entry, fingerprint, manifest_hash
+from hymenoptera.data.manifest import Entry
+from hymenoptera.data.mapping import holds, mapped_table
 from hymenoptera.data.pictures import refuse_unreadable, unreadable_pictures
 from hymenoptera.data.splits import Apart
+from hymenoptera.data.table import Samples, labels_of, positions, together, without
 from hymenoptera.errors import RequestError
 from hymenoptera.preprocessing import Preprocessing
 
@@ -35,9 +40,9 @@ class PictureDataModule(pl.LightningDataModule):
     `setup` makes the index, from which the class names flow to the model; `use` then tells how
     the model wants its pictures; the loaders work after both. `use_features` has them give what
     a network's lower part computed in place of pictures. A run that is resumed sets
-    `first_epoch`, from 0, so that it goes on with the order it would have had. One of several
-    processes sets `rank` and `world_size` for its part of each epoch, and `known_faults` where
-    another one has looked for unreadable pictures.
+    `first_epoch`, from 0, and `first_batch` in it, so that it goes on with the order it would have
+    had. One of several processes sets `rank` and `world_size` for its part of each epoch, and
+    `known_faults` where another one has looked for unreadable pictures.
 
     Args:
         batch_size: pictures a training step.
@@ -52,6 +57,9 @@ class PictureDataModule(pl.LightningDataModule):
         folds: into how many parts the training pictures are divided; None for none.
         fold: which of them validates, from 0.
         split_seed: of the test set and the folds.
+        map_from: of as many files an index is kept and mapped; None for never.
+        index_folder: where it is kept.
+        contents: such an index knows what is in the files; otherwise their sizes and times alone.
     """
 
     def __init__(
@@ -69,16 +77,23 @@ class PictureDataModule(pl.LightningDataModule):
         folds: int | None = None,
         fold: int | None = None,
         split_seed: int = 0,
+        map_from: int | None = None,
+        index_folder: str = "data/index",
+        contents: bool = True,
     ) -> None:
         super().__init__()
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
         self.num_workers = cores() if num_workers == "auto" else num_workers
         self.seed = seed
-        self.skipped: dict[Path, str] = {}
-        self.first_epoch = 0
+        self.skipped: Mapping[Path, str] = {}
+        self.first_epoch, self.first_batch = 0, 0
         self.rank, self.world_size = 0, 1
-        self.known_faults: dict[Path, str] | None = None
+        self.known_faults: Mapping[Path, str] | None = None
+        self.indexed: dict[str, Any] | None = None
+        self._map_from = map_from
+        self._index_folder = Path(index_folder).expanduser()
+        self._contents = contents
         self._on_error = on_error
         self._crop_scale = (crop_scale[0], crop_scale[1])
         self._flip_probability = flip_probability
@@ -99,13 +114,23 @@ class PictureDataModule(pl.LightningDataModule):
         Raises:
             RequestError: they cannot be had, or not be divided as they should.
         """
-        return index_folder(
-            self.locate(), val_fraction=self._val_fraction, seed=self.seed, apart=self._apart
-        )
+        root = self.locate()
+        split: Any = {"val_fraction": self._val_fraction, "seed": self.seed, "apart": self._apart}
+        if self._map_from is None or not holds(root, self._map_from):
+            return index_folder(root, **split)
+        table, self.indexed = mapped_table(root, self._index_folder, self._contents)
+        return divide(root, table, **split)
 
     def unreadable(self, paths: list[Path]) -> dict[Path, str]:
         """Why, by path, of the pictures that cannot be read."""
         return unreadable_pictures(paths)
+
+    def faults(self, index: Index) -> Mapping[Path, str]:
+        """Why, by path, of an index's pictures that cannot be read."""
+        everything = together(index.train, index.val, index.test)
+        if not isinstance(everything, Samples):
+            return self.unreadable([sample.path for sample in everything])
+        return everything.faults()
 
     def setup(self, stage: str = "fit") -> None:
         """Locate, index and check the pictures; the second call does nothing.
@@ -116,20 +141,17 @@ class PictureDataModule(pl.LightningDataModule):
         if self._index is not None:
             return
         index = self.find()
-        faults = self.known_faults
-        if faults is None:
-            faults = self.unreadable([s.path for s in index.train + index.val + index.test])
+        faults = self.faults(index) if self.known_faults is None else self.known_faults
         if self._on_error == "fail":
             refuse_unreadable(faults)
         self.skipped = faults
-        train, val, test = (
-            [s for s in part if s.path not in faults]
-            for part in (index.train, index.val, index.test)
-        )
+        train, val, test = (without(p, faults) for p in (index.train, index.val, index.test))
         for part, samples in (("training", train), ("validation", val)):
             if not samples:
                 raise RequestError(f"{index.root}: none of the {part} pictures can be read.")
-        labels = {s.label for s in train + val + test}
+        labels = {
+            label for part in (train, val, test) for label in unique(labels_of(part)).tolist()
+        }
         if not labels <= set(range(len(index.classes))):
             strange = sorted(labels - set(range(len(index.classes))))[0]
             raise RequestError(
@@ -165,10 +187,9 @@ class PictureDataModule(pl.LightningDataModule):
         dataset = PictureDataset(self._all_samples(), self._known.transform())
         return self._loader(dataset, self.eval_batch_size)
 
-    def plain_rows(self, samples: list[Sample]) -> list[int]:
+    def plain_rows(self, samples: Sequence[Sample]) -> Sequence[int]:
         """Where samples stand among the pictures of `plain_loader`."""
-        rows = {sample: row for row, sample in enumerate(self._all_samples())}
-        return [rows[sample] for sample in samples]
+        return positions(samples, among=self._all_samples())
 
     def augmented_loader(self) -> DataLoader[Any]:
         """All views of all training pictures: the first view of each, the second of each, ..."""
@@ -189,25 +210,7 @@ class PictureDataModule(pl.LightningDataModule):
 
     def facts(self) -> dict[str, Any]:
         """What the record says of the data: manifest hash, classes, counts, skipped files."""
-        index = self.index
-        paths = [str(s.path.relative_to(index.root)) for s in index.train + index.val]
-        return {
-            "root": str(index.root.resolve()),
-            "manifest_hash": manifest_hash(fingerprint(index.root, paths)),
-            "classes": index.classes,
-            "train_count": len(index.train),
-            "val_count": len(index.val),
-            "train_count_by_class": _count(index.train, index.classes),
-            "val_count_by_class": _count(index.val, index.classes),
-            "test_count": len(index.test),
-            "test_count_by_class": _count(index.test, index.classes),
-            "test_manifest_hash": manifest_hash(self.test_manifest()) if index.test else None,
-            "apart": asdict(self._apart),
-            "ignored_files": [str(p.relative_to(index.root)) for p in index.ignored],
-            "skipped_pictures": {
-                str(p.relative_to(index.root)): reason for p, reason in self.skipped.items()
-            },
-        }
+        return facts_of(self.index, self.skipped, self._apart, self.indexed)
 
     def augmentation(self) -> dict[str, Any]:
         """What determines the augmented views, beside the pictures and the preprocessing."""
@@ -220,8 +223,7 @@ class PictureDataModule(pl.LightningDataModule):
 
     def test_manifest(self) -> dict[str, Entry]:
         """The test set's pictures: path below the data set's folder, size and SHA-256."""
-        root = self.index.root
-        return fingerprint(root, [s.path.relative_to(root).as_posix() for s in self.index.test])
+        return manifest_of(self.index, self.index.test)
 
     def train_pictures(self) -> PictureDataset:
         """The training pictures, augmented where they are to be."""
@@ -239,8 +241,9 @@ class PictureDataModule(pl.LightningDataModule):
             (N, 3, H, W) float32, normalised, N at most `count`; and their class names.
         """
         dataset = self.train_pictures()
-        sampler = EpochSampler(len(dataset), self.seed, shuffle=True, views=self._sampler_views)
-        draws = list(sampler)[:count]
+        sampler = self.sampler(len(dataset), shuffle=True, views=self._sampler_views)
+        sampler.rewind()
+        draws = sampler.draws()[:count]
         images, labels = zip(*(dataset[draw] for draw in draws), strict=True)
         return torch.stack(images), [self.index.classes[label] for label in labels]
 
@@ -265,6 +268,17 @@ class PictureDataModule(pl.LightningDataModule):
         dataset = PictureDataset(self.index.test, self._known.transform())
         return self._loader(dataset, self.eval_batch_size)
 
+    def sampler(self, count: int, *, shuffle: bool, views: int | None) -> EpochSampler:
+        """The order of training samples, shuffled, or of others; from the run's first epoch on."""
+        return EpochSampler(
+            count,
+            self.seed,
+            shuffle,
+            views,
+            self.first_epoch,
+            skip=self.first_batch * self.batch_size * self.world_size if shuffle else 0,
+        )
+
     @property
     def _known(self) -> Preprocessing:
         if self._preprocessing is None:
@@ -275,12 +289,12 @@ class PictureDataModule(pl.LightningDataModule):
     def _sampler_views(self) -> int | None:
         return None if self._views is None else max(1, self._views)
 
-    def _all_samples(self) -> list[Sample]:
-        return sorted(self.index.train + self.index.val, key=lambda sample: sample.path)
+    def _all_samples(self) -> Sequence[Sample]:
+        return together(self.index.train, self.index.val)
 
-    def _feature_dataset(self, name: str, samples: list[Sample]) -> FeatureDataset:
-        rows = list(range(len(samples))) if name == "augmented" else self.plain_rows(samples)
-        labels = [sample.label for sample in samples]
+    def _feature_dataset(self, name: str, samples: Sequence[Sample]) -> FeatureDataset:
+        rows = range(len(samples)) if name == "augmented" else self.plain_rows(samples)
+        labels = labels_of(samples).tolist()
         return FeatureDataset(self._features[name], rows, labels)
 
     def _shared_loader(
@@ -288,7 +302,7 @@ class PictureDataModule(pl.LightningDataModule):
     ) -> DataLoader[Any]:
         """This process's batches of each epoch."""
         views = self._sampler_views if train else 1
-        sampler = EpochSampler(len(dataset), self.seed, train, views, self.first_epoch)
+        sampler = self.sampler(len(dataset), shuffle=train, views=views)
         return DataLoader(
             dataset,
             batch_sampler=Batches(
@@ -305,7 +319,7 @@ class PictureDataModule(pl.LightningDataModule):
         return DataLoader(
             dataset,
             batch_size=batch_size,
-            sampler=draws or EpochSampler(len(dataset), self.seed, shuffle=False, views=1),
+            sampler=draws or self.sampler(len(dataset), shuffle=False, views=1),
             **self._readers(dataset, persistent=draws is None),
         )
 
@@ -412,8 +426,3 @@ def all_cores() -> int:
     # where a process may not be tied to cores (macOS), it may use all of them
     affinity = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))
     return len(affinity(0))
-
-
-def _count(samples: list[Sample], classes: list[str]) -> dict[str, int]:
-    labels = [s.label for s in samples]
-    return {name: labels.count(label) for label, name in enumerate(classes)}

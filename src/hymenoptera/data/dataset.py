@@ -1,7 +1,7 @@
 """Pictures as tensors, in an order and with an augmentation that seed and epoch determine."""
 
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, overload
 
 import torch
 from PIL import Image
@@ -35,7 +35,7 @@ class PictureDataset(Dataset[tuple[Tensor, int]]):
     reads it, and what was read before, makes no difference.
     """
 
-    def __init__(self, samples: list[Sample], transform: Transform) -> None:
+    def __init__(self, samples: Sequence[Sample], transform: Transform) -> None:
         self.samples = samples
         self.transform = transform
 
@@ -60,7 +60,7 @@ class FeatureDataset(Dataset[tuple[Tensor, int]]):
         labels: of the samples.
     """
 
-    def __init__(self, features: Tensor, rows: list[int], labels: list[int]) -> None:
+    def __init__(self, features: Tensor, rows: Sequence[int], labels: Sequence[int]) -> None:
         self.features = features
         self.rows = rows
         self.labels = labels
@@ -73,6 +73,38 @@ class FeatureDataset(Dataset[tuple[Tensor, int]]):
         return self.features[row], self.labels[draw.sample]
 
 
+class Draws(Sequence[Draw]):
+    """The draws of an epoch, in order: made when asked for, since a million take 200 MB.
+
+    Args:
+        samples: (N,) int64, positions.
+        seeds: (N,) int64.
+        view: of all of them.
+    """
+
+    def __init__(self, samples: Tensor, seeds: Tensor, view: int) -> None:
+        self._samples = samples
+        self._seeds = seeds
+        self._view = view
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    @overload
+    def __getitem__(self, at: int) -> Draw: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Draw]: ...
+    def __getitem__(self, at: int | slice) -> Draw | list[Draw]:
+        if not isinstance(at, slice):
+            return Draw(int(self._samples[at]), self._view, int(self._seeds[at]))
+        chosen = zip(self._samples[at].tolist(), self._seeds[at].tolist(), strict=True)
+        return [Draw(sample, self._view, seed) for sample, seed in chosen]
+
+    def __iter__(self) -> Iterator[Draw]:
+        for start in range(0, len(self), 4096):
+            yield from self[start : start + 4096]
+
+
 class EpochSampler(Sampler[Draw]):
     """Every sample once an epoch, with the seed of its augmentation.
 
@@ -83,43 +115,85 @@ class EpochSampler(Sampler[Draw]):
         views: how many views of a sample there are, with which the epochs take turns; None for
             another one in every epoch.
         epoch: the first one, from 0.
+        skip: how many of the first one's samples were had before.
     """
 
     def __init__(
-        self, count: int, seed: int, shuffle: bool, views: int | None = None, epoch: int = 0
+        self,
+        count: int,
+        seed: int,
+        shuffle: bool,
+        views: int | None = None,
+        epoch: int = 0,
+        *,
+        skip: int = 0,
     ) -> None:
         self.count = count
         self.seed = seed
         self.shuffle = shuffle
         self.views = views
         self.epoch = epoch
+        self._skip = {epoch: skip}
+        self._shards: Tensor | None = None
+        self._shards_at_once = 1
+
+    def go_by(self, shards: Tensor, at_once: int) -> None:
+        """Go through shards, some at a time, themselves in a new order every epoch.
+
+        Where there are no more than that, the order is what it is without shards.
+
+        Args:
+            shards: (N,) int64, in which one each sample is.
+            at_once: among how many of them samples are shuffled.
+        """
+        self._shards = shards
+        self._shards_at_once = at_once
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the next epoch; the Trainer calls it before each but the first."""
         self.epoch = epoch
 
+    def rewind(self) -> None:
+        """Go back to the whole of the run's very first epoch, wherever it was resumed."""
+        self.epoch = 0
+        self._skip = {}
+
     def __len__(self) -> int:
         return self.count
 
     def __iter__(self) -> Iterator[Draw]:
+        return iter(self.draws())
+
+    def draws(self) -> Draws:
+        """Those of this epoch, in its order."""
         generator = self._generator(self.epoch)
         seeds = self._seeds(generator)
         order = (
-            torch.randperm(self.count, generator=generator).tolist()
+            torch.randperm(self.count, generator=generator)
             if self.shuffle
-            else range(self.count)
+            else torch.arange(self.count)
         )
-        if self.views is None:
-            return (Draw(index, self.epoch, s) for index, s in zip(order, seeds, strict=True))
-        view = self.epoch % self.views
-        seeds = self._seeds(self._generator(view))
-        return (Draw(index, view, seeds[index]) for index in order)
+        view = self.epoch
+        if self.views is not None:
+            view = self.epoch % self.views
+            seeds = self._seeds(self._generator(view))[order]
+        if self.shuffle and self._shards is not None:
+            places = self._by_shards(self._shards[order], generator)
+            order, seeds = order[places], seeds[places]
+        done = self._skip.get(self.epoch, 0)
+        return Draws(order[done:], seeds[done:], view)
+
+    def _by_shards(self, shards: Tensor, generator: torch.Generator) -> Tensor:
+        """Where samples in random order go, so that few shards are read at a time."""
+        names, numbers = shards.unique(return_inverse=True)  # type: ignore[no-untyped-call]
+        turns = torch.randperm(len(names), generator=generator) // self._shards_at_once
+        return turns[numbers].argsort(stable=True)
 
     def _generator(self, epoch: int) -> torch.Generator:
         return torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
 
-    def _seeds(self, generator: torch.Generator) -> list[int]:
-        return torch.randint(2**62, (self.count,), generator=generator).tolist()
+    def _seeds(self, generator: torch.Generator) -> Tensor:
+        return torch.randint(2**62, (self.count,), generator=generator)
 
 
 class Batches(Sampler[list[Draw]]):
@@ -161,7 +235,7 @@ class Batches(Sampler[list[Draw]]):
         return -(-len(self.sampler) // (self.batch_size * self.world_size))
 
     def __iter__(self) -> Iterator[list[Draw]]:
-        order = list(self.sampler)
+        order = self.sampler.draws()
         step = self.batch_size * self.world_size
         if self.train:
             dealt = len(order) - len(order) % self.world_size

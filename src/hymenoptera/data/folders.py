@@ -1,7 +1,9 @@
 """Folders of class folders: what is in them, and which part validates."""
 
+import os
 import random
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,10 +37,10 @@ class Index:
 
     root: Path
     classes: list[str]
-    train: list[Sample]
-    val: list[Sample]
+    train: Sequence[Sample]
+    val: Sequence[Sample]
     ignored: list[Path] = field(default_factory=list)
-    test: list[Sample] = field(default_factory=list)
+    test: Sequence[Sample] = field(default_factory=list)
 
 
 def index_folder(root: Path, *, val_fraction: float, seed: int, apart: Apart = NOTHING) -> Index:
@@ -55,29 +57,58 @@ def index_folder(root: Path, *, val_fraction: float, seed: int, apart: Apart = N
         RequestError: no such folder, no pictures, fewer than two classes, a class folder of the
             validation part that the training part lacks, or a class too small to be split.
     """
-    if not root.is_dir():
-        raise RequestError(f"{root}: there is no such folder.")
-    train_folder = root / "train" if (root / "train").is_dir() else root
-    classes = _classes(train_folder)
+    train_folder, val_folder, classes = parts_of(root)
     samples, ignored = find_samples(train_folder, classes)
     counts = Counter(s.label for s in samples)
     if not samples:
-        raise _no_pictures(train_folder)
+        raise no_pictures(train_folder)
     for label, name in enumerate(classes):
         if not counts[label]:
-            raise _no_pictures(train_folder / name)
+            raise no_pictures(train_folder / name)
     train, test = _keep_apart(root, samples, classes, apart)
-    val_folder = next((root / n for n in VALIDATION_NAMES if (root / n).is_dir()), None)
     if apart.folds is not None:
         numbers = fold_numbers(*_named(root, train), classes, apart)
         val = [s for s in train if numbers[_name(root, s)] == apart.fold]
         train = [s for s in train if numbers[_name(root, s)] != apart.fold]
-    elif train_folder == root or val_folder is None:
+    elif val_folder is None:
         train, val = stratified_split(train, val_fraction, seed)
     else:
-        val, val_ignored = _validation(val_folder, train_folder, classes)
+        refuse_strange(val_folder, train_folder, classes)
+        val, val_ignored = find_samples(val_folder, classes)
+        if not val:
+            raise no_pictures(val_folder)
         ignored += val_ignored
     return Index(root, classes, train, val, ignored, test)
+
+
+def parts_of(root: Path) -> tuple[Path, Path | None, list[str]]:
+    """The folder of a data set that trains, the one that validates if there is one, the classes.
+
+    Raises:
+        RequestError: no such folder, or fewer than two classes.
+    """
+    if not root.is_dir():
+        raise RequestError(f"{root}: there is no such folder.")
+    train_folder = root / "train" if (root / "train").is_dir() else root
+    classes = _classes(train_folder)
+    if train_folder == root:
+        return root, None, classes
+    val_folder = next((root / n for n in VALIDATION_NAMES if (root / n).is_dir()), None)
+    return train_folder, val_folder, classes
+
+
+def refuse_strange(val_folder: Path, train_folder: Path, classes: list[str]) -> None:
+    """Refuse a validation part with a class folder that the training part lacks.
+
+    Raises:
+        RequestError: naming the class.
+    """
+    strange = [name for name in subfolders(val_folder) if name not in classes]
+    if strange:
+        raise RequestError(
+            f"{val_folder} has a class that {train_folder} lacks: {strange[0]}. "
+            f"{nearest(strange[0], classes)}"
+        )
 
 
 def stratified_split(
@@ -96,29 +127,11 @@ def stratified_split(
     for label in sorted({s.label for s in samples}):
         of_class = [s for s in samples if s.label == label]
         if len(of_class) < 2:
-            raise RequestError(
-                f"{of_class[0].path.parent} holds a single picture: a class needs two, one to "
-                f"train on and one to validate."
-            )
+            raise single_picture(of_class[0])
         count = min(max(1, round(len(of_class) * val_fraction)), len(of_class) - 1)
         held_out.update(generator.sample(of_class, count))
     train = [s for s in samples if s not in held_out]
     return train, [s for s in samples if s in held_out]
-
-
-def _validation(
-    folder: Path, train_folder: Path, classes: list[str]
-) -> tuple[list[Sample], list[Path]]:
-    strange = [name for name in subfolders(folder) if name not in classes]
-    if strange:
-        raise RequestError(
-            f"{folder} has a class that {train_folder} lacks: {strange[0]}. "
-            f"{nearest(strange[0], classes)}"
-        )
-    samples, ignored = find_samples(folder, classes)
-    if not samples:
-        raise _no_pictures(folder)
-    return samples, ignored
 
 
 def _keep_apart(
@@ -156,28 +169,66 @@ def _classes(folder: Path) -> list[str]:
 
 
 def find_samples(folder: Path, classes: list[str]) -> tuple[list[Sample], list[Path]]:
-    """The pictures in a folder's class folders, sorted by path, and what else lies in them.
-
-    Links to files are followed, links to folders are not, so that none can lead in a circle.
-    """
+    """The pictures in a folder's class folders, sorted by path, and what else lies in them."""
     samples: list[Sample] = []
     ignored: list[Path] = []
     for label, name in enumerate(classes):
         if not (folder / name).is_dir():
             continue  # a class that the validation part does not have
-        for path in sorted((folder / name).rglob("*")):
-            if path.name.startswith(".") or (path.is_dir() and not path.is_symlink()):
-                continue
-            # a link that leads nowhere or in a circle is a picture that cannot be read
-            is_file = path.is_file() or (path.is_symlink() and not path.exists())
-            if is_file and path.suffix.lower() in PICTURE_SUFFIXES:
-                samples.append(Sample(path, label))
+        for path, is_picture in walk(str(folder / name)):
+            if is_picture:
+                samples.append(Sample(Path(path), label))
             else:
-                ignored.append(path)
+                ignored.append(Path(path))
     return samples, ignored
 
 
-def _no_pictures(folder: Path) -> RequestError:
+def walk(folder: str, folders: dict[str, int] | None = None) -> Iterator[tuple[str, bool]]:
+    """The files below a folder, hidden ones left out, sorted by path; whether each is a picture.
+
+    Links to files are followed, links to folders are not, so that none can lead in a circle.
+
+    Args:
+        folder: where to look.
+        folders: is filled with the folders, and when each was last changed, in nanoseconds.
+    """
+    special: dict[str, os.DirEntry[str]] = {}
+    names: list[str] = []
+    try:
+        if folders is not None:
+            folders[folder] = Path(folder).stat().st_mtime_ns
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                names.append(entry.name)
+                if not entry.is_file(follow_symlinks=False):
+                    special[entry.name] = entry
+    except (PermissionError, FileNotFoundError, NotADirectoryError):
+        return  # what cannot be looked into is not there
+    for name in sorted(names):
+        found = special.get(name)
+        path = os.path.join(folder, name)  # noqa: PTH118 # a Path takes ten times as long
+        if found is not None and found.is_dir(follow_symlinks=False):
+            yield from walk(path, folders)
+        elif not name.startswith("."):
+            # a link that leads nowhere or in a circle is a picture that cannot be read
+            is_file = (
+                found is None
+                or Path(path).is_file()
+                or (found.is_symlink() and not Path(path).exists())
+            )
+            yield path, is_file and os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES  # noqa: PTH122
+
+
+def single_picture(sample: Sample) -> RequestError:
+    """The error of a class that cannot be divided."""
+    return RequestError(
+        f"{sample.path.parent} holds a single picture: a class needs two, one to train on and one "
+        f"to validate."
+    )
+
+
+def no_pictures(folder: Path) -> RequestError:
+    """The error of a folder without pictures."""
     return RequestError(
         f"{folder} holds no pictures of a type that is read "
         f"({', '.join(sorted(s[1:] for s in PICTURE_SUFFIXES))})."

@@ -3,16 +3,18 @@
 import logging
 import sys
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from glob import has_magic, iglob
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
+from hymenoptera.data.shards import contents
 from hymenoptera.errors import RequestError, RunError
 
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # what it says, it raises as well
@@ -35,10 +37,20 @@ warnings.filterwarnings("ignore", module="PIL")  # of bombs and torn headers, re
 
 
 @contextmanager
-def open_picture(path: Path) -> Iterator[Image.Image]:
-    """Open a file to be decoded inside the `with` block; what fails there is one of UNREADABLE."""
+def open_picture(source: Path | bytes) -> Iterator[Image.Image]:
+    """Open a file to be decoded inside the `with` block; what fails there is one of UNREADABLE.
+
+    Args:
+        source: the file, which may be in the shards of a folder above it; or what it holds.
+
+    Raises:
+        RunError: a shard cannot be read.
+    """
+    if isinstance(source, Path) and not source.is_file():
+        source = contents(source) or source
     try:
-        with Image.open(path, formats=FORMATS) as picture:
+        file = BytesIO(source) if isinstance(source, bytes) else source
+        with Image.open(file, formats=FORMATS) as picture:
             if picture.width * picture.height > MAX_PIXELS:
                 raise ValueError(
                     f"its {picture.width} x {picture.height} pixels are more than "
@@ -115,7 +127,7 @@ def unreadable_pictures(paths: list[Path]) -> dict[Path, str]:
     """
     with ThreadPoolExecutor() as pool:  # Pillow decodes without holding Python's lock
         reasons = tqdm(
-            pool.map(_fault, paths),
+            pool.map(fault, paths),
             total=len(paths),
             desc="checking pictures",
             unit="picture",
@@ -135,7 +147,7 @@ def why_unreadable(error: Exception, path: Path) -> str:
 
 
 def refuse_unreadable(
-    faults: dict[Path, str], way_out: str = ", or leave them out with data.on_error=skip"
+    faults: Mapping[Path, str], way_out: str = ", or leave them out with data.on_error=skip"
 ) -> None:
     """Refuse a data set with pictures that cannot be read.
 
@@ -155,9 +167,13 @@ def refuse_unreadable(
     )
 
 
-def _fault(path: Path) -> str | None:
+def fault(path: Path, data: bytes | None = None) -> str | None:
+    """Why a file, of which what it holds may have been read, is no picture; None where it is one.
+
+    It is decoded at the smallest size that its format offers.
+    """
     try:
-        with open_picture(path) as picture:
+        with open_picture(path if data is None else data) as picture:
             picture.draft("RGB", (64, 64))  # JPEG: reads all the bytes, does less arithmetic
             upright_rgb(picture)
     except UNREADABLE as error:

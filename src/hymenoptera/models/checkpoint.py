@@ -76,7 +76,7 @@ def close_epoch(checkpoint: dict[str, Any]) -> None:
         current.update(dict.fromkeys(current, 0))
 
 
-def move_schedules(checkpoint: dict[str, Any], steps_per_epoch: int) -> None:
+def move_schedules(checkpoint: dict[str, Any], position: int) -> None:
     """Put a checkpoint's schedules where its epoch is, counted in steps of another length.
 
     A run that goes on with another number of processes, or another batch size, has other steps
@@ -85,9 +85,8 @@ def move_schedules(checkpoint: dict[str, Any], steps_per_epoch: int) -> None:
 
     Args:
         checkpoint: as it was read; changed in place.
-        steps_per_epoch: in the run that goes on.
+        position: the steps that the run that goes on would have taken until there.
     """
-    position = (checkpoint["epoch"] + 1) * steps_per_epoch
     for schedule in checkpoint.get("lr_schedulers", []):
         if schedule["last_epoch"] == position:
             continue

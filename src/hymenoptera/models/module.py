@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from torchmetrics import MeanMetric
+from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MulticlassAccuracy
 from torchvision.transforms import v2
 
 from hymenoptera.models import checkpoint as checkpoints
+from hymenoptera.models import halfway
 from hymenoptera.models.classifier import Classifier
 from hymenoptera.models.exact import ExactMean
 from hymenoptera.models.transfer import Transfer
@@ -90,6 +91,13 @@ class ClassifierModule(pl.LightningModule):
         self._train_loss, self._val_loss = MeanMetric(), ExactMean()
         self._train_accuracy = MulticlassAccuracy(num_classes=count, average="micro")
         self._val_accuracy = MulticlassAccuracy(num_classes=count, average="micro")
+
+    def on_train_start(self) -> None:
+        """Begin the epoch that a resumed run is in the middle of: the Trainer does not."""
+        if self.trainer.fit_loop.restarted_mid_epoch:
+            for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+                callback.on_train_epoch_start(self.trainer, self)
+            self.on_train_epoch_start()
 
     def on_train_epoch_start(self) -> None:
         """Freeze what this epoch does not train."""
@@ -168,13 +176,21 @@ class ClassifierModule(pl.LightningModule):
         return [optimizer], [{"scheduler": scheduler, "interval": "step"}]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Put the schedule where the epoch is, should its steps be others than they were."""
+        """Go on where the epoch is, whose steps may be others than they were."""
         self.trainer.fit_loop.setup_data()  # or the Trainer would not know its batches yet
-        batches = int(self.trainer.num_training_batches)
-        steps = math.ceil(batches / self.trainer.accumulate_grad_batches)
-        checkpoints.move_schedules(checkpoint, max(1, steps))
+        data, accumulated = self.trainer.datamodule, self.trainer.accumulate_grad_batches  # type: ignore[attr-defined]
+        steps = math.ceil(int(self.trainer.num_training_batches) / accumulated)
+        position = data.first_epoch * max(1, steps) + math.ceil(data.first_batch / accumulated)
+        checkpoints.move_schedules(checkpoint, position)
+        halfway.move(checkpoint, data.first_batch)
+        if self.trainer.is_global_zero:  # it has what all processes had added up
+            halfway.take_metrics(checkpoint, self._so_far())
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the facts from which alone the classifier can be rebuilt, and close the epoch."""
         checkpoints.close_epoch(checkpoint)
         checkpoint[checkpoints.KEY] = self.facts
+        halfway.add_metrics(checkpoint, self._so_far())
+
+    def _so_far(self) -> dict[str, Metric]:
+        return {"train/loss": self._train_loss, "train/accuracy": self._train_accuracy}

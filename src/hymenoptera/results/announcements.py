@@ -6,22 +6,29 @@ from typing import Any
 from hymenoptera.results.tables import format_duration, format_interval
 
 
-def beginning(record: dict[str, Any], folder: Path, going_on_after: int | None = None) -> str:
+def beginning(
+    record: dict[str, Any], folder: Path, going_on_after: int | None = None, batches: int = 0
+) -> str:
     """Pictures, model, device and run folder, a line or two each.
 
     Args:
         record: as `records.write_summary` describes it.
         folder: the run's.
         going_on_after: the epoch that a resumed run goes on after, from 1.
+        batches: how many of the next one are done.
     """
     data, model, device = record["data"], record["model"], record["device"]
+    index = data.get("index")
     left_out = "".join(
-        f"; {len(files)} {what}"
-        for what, files in (
-            ("unreadable skipped", data["skipped_pictures"]),
-            ("of another type ignored", data["ignored_files"]),
+        f"; {count} {what}"
+        for what, count in (
+            ("unreadable skipped", len(data["skipped_pictures"])),
+            (
+                "of another type ignored",
+                index["ignored"] if index else len(data["ignored_files"]),
+            ),
         )
-        if files
+        if count
     )
     fold, folds = data["apart"]["fold"], data["apart"]["folds"]
     apart = f" (fold {fold} of 0 to {folds - 1})" if folds else ""
@@ -29,11 +36,14 @@ def beginning(record: dict[str, Any], folder: Path, going_on_after: int | None =
     threads = f" ({device['cpu_threads']} threads)" if device["accelerator"] == "cpu" else ""
     readers = f"{device['num_workers']} processes read pictures"
     resumed = f", going on after epoch {going_on_after}" if going_on_after else ""
+    if batches:
+        resumed = f", going on in epoch {(going_on_after or 0) + 1}, after batch {batches}"
     return "\n".join(
         [
             f"pictures   {data['train_count']} to train on, {data['val_count']} to validate{apart},"
             f" in {len(data['classes'])} classes ({_few(data['classes'])}){left_out}",
             f"           {_short(Path(data['root']))}",
+            *_index(index),
             f"model      {model['name']}, weights {model['weights']}, "
             f"{'new' if model['head_is_new'] else 'their own'} head",
             f"           {model['parameter_count'] / 1e6:.1f} M parameters; {model['input_px']} px",
@@ -95,6 +105,15 @@ def _processes(device: dict[str, Any]) -> list[str]:
         f"processes  {count}{where} ({device['strategy']}): {device['batch_size']} pictures a "
         f"step, {device['batch_size'] // count} each; the rate is {scaled}multiplied by {count}"
     ]
+
+
+def _index(index: dict[str, Any] | None) -> list[str]:
+    """How the index of a large folder was had, and what stands for its files."""
+    if index is None:
+        return []
+    stands_for = "SHA-256" if index["contents"] else "sizes and times, not contents"
+    how = f"{index['read']} files read" if index["read"] else "kept, compared with the folder"
+    return [f"index      {how} in {index['seconds']:.1f} s; identified by {stands_for}"]
 
 
 def _features(features: dict[str, int] | None) -> list[str]:

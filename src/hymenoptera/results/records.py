@@ -65,7 +65,9 @@ def write_summary(folder: Path, summary: dict[str, Any]) -> None:
         data: `root`, `manifest_hash`, `classes`, counts by part and class, `ignored_files`,
             `skipped_pictures` with the reason of each; `apart`: `test_fraction`, `folds`, `fold`
             and `seed` of what is kept apart, and `test_manifest_hash`, of the test set that
-            test_set.tsv lists, or null.
+            test_set.tsv lists, or null; `index`, of a large folder: whether it knows the files'
+            `contents`, how many were `read` in so many `seconds`, where it is `kept`, how many
+            files were `ignored`, of which `ignored_files` has the first thousand; else null.
         model: `name`, `weights`, `head_is_new`, `input_px` (side of the input in pixels),
             `parameter_count`, `trained`: for each parameter group `name`, `parameter_count`,
             `first_epoch` (from 1) and `lr`, the optimizer's rate times the group's scale.
