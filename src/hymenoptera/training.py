@@ -28,6 +28,7 @@ from hymenoptera.data.datamodule import PictureDataModule
 from hymenoptera.data.manifest import write_manifest
 from hymenoptera.device import Device, resolve_device
 from hymenoptera.errors import RequestError, RunError
+from hymenoptera.feeding import feed_decoded
 from hymenoptera.memory import explained, fit_within_memory
 from hymenoptera.models import checkpoint as checkpoints
 from hymenoptera.models.classifier import Classifier
@@ -83,7 +84,10 @@ class Run:
     def compute(self) -> Callable[[Tensor], Tensor]:
         """From a batch's first tensor to logits (B, C); compiled, where the config says so."""
         network = self.classifier if self.cut is None else self.cut.upper_part
-        return torch.compile(network.forward) if self.config["compile"] else network.forward
+        if not self.config["compile"]:
+            return network.forward
+        mode = "reduce-overhead" if self.config["compile"] == "cuda_graphs" else None
+        return torch.compile(network.forward, mode=mode)
 
     def module(self, transfer: Transfer, *, scheduled: bool = True) -> ClassifierModule:
         """What the Trainer fits.
@@ -181,6 +185,11 @@ def prepare(
     """
     trainer = config["trainer"]
     device = resolve_device(trainer["accelerator"], trainer["devices"], trainer["precision"])
+    if config["compile"] == "cuda_graphs" and device.accelerator != "cuda":
+        raise RequestError(
+            f"compile=cuda_graphs replays what a CUDA GPU was told, and this run uses "
+            f"{device.name}: take compile=true or compile=false."
+        )
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     data: PictureDataModule = build(config["data"])
     data.setup()
@@ -194,12 +203,26 @@ def prepare(
     step = 0
     if resume is not None:
         step = _go_on(resume, classifier, data, data_facts["manifest_hash"])
-    cut = cache_features(classifier, transfer, data, device, data_facts["manifest_hash"])
+    manifest_hash = data_facts["manifest_hash"]
+    cut = cache_features(classifier, transfer, data, device, manifest_hash)
+    feed = None
+    if cut is None:
+        feed = feed_decoded(data, classifier.preprocessing, device, manifest_hash)
+    channels_last = config["channels_last"]
+    if channels_last == "auto":
+        channels_last = device.accelerator == "cuda"
+    if channels_last:
+        classifier.to(memory_format=torch.channels_last)
     record = {
         "status": "failed",  # until it is known better
         **records.provenance(overrides),
         "seed": config["seed"],
-        "device": {**device.to_dict(), "num_workers": data.num_workers},
+        "device": {
+            **device.to_dict(),
+            "num_workers": data.num_workers,
+            "channels_last": channels_last,
+            "compile": config["compile"],
+        },
         "data": data_facts,
         "model": {
             "name": classifier.backbone_name,
@@ -210,6 +233,7 @@ def prepare(
             "trained": _trained(groups, config["optimizer"]["lr"]),
         },
         "features": None if cut is None else {"computed": cut.computed, "kept": cut.kept},
+        "feed": feed,
     }
     history = History(folder)
     return Run(
@@ -354,7 +378,7 @@ def _judge(run: Run) -> dict[str, Any] | None:
     head = checkpoint.classifier.head
     with inputs_of(head) as features:
         labels, probabilities = predict(
-            network, run.data.val_dataloader(), **run.device.trainer_options()
+            network, run.data.validation_batches(), **run.device.trainer_options()
         )
     checkpoint.classifier.to(head.weight)  # where only the upper part has been moved
     index = run.data.index
