@@ -1,6 +1,6 @@
 """What pictures lose that are kept at data.cache_size, and what they take in memory.
 
-    python benchmarks/cache_size.py [--sizes 224 256 384 512] [--views 4] [OVERRIDE ...]
+    python benchmarks/cache_size.py [--sizes 224,256,384,512] [--views 4] [OVERRIDE ...]
 
 For each size, the backbone gives features of augmented views of the training pictures, cropped from
 the kept pictures, and from the files with the same seeds. The cosine between the two is beside
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from gpu import configured
+from gpu import configured, listed
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -72,7 +72,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--sizes", nargs="+", type=int, default=[224, 256, 384, 512])
+    parser.add_argument("--sizes", type=listed, default="224,256,384,512")
     parser.add_argument("--views", type=int, default=4)
     parser.add_argument("--json", type=Path, default=ROOT / "benchmarks" / "cache_size.json")
     options, overrides = parser.parse_known_args()
@@ -97,7 +97,7 @@ def main() -> None:
     say("files", 0.0, reference, cosine(reference, features(run, files, views, views)))
     paths = [sample.path for sample in samples]
     on_files = file_sizes(paths)
-    for size_px in options.sizes:
+    for size_px in map(int, options.sizes):
         plan = plan_whole(paths, size_px, on_files)
         dataset = PictureDataset(samples, files.transform, in_memory(plan))
         found = features(run, dataset, views)

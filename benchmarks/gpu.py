@@ -63,7 +63,14 @@ def configured(overrides: list[str], folder: Path) -> dict[str, Any]:
         cfg = compose("train", [*overrides, f"hydra.run.dir={folder}"], return_hydra_config=True)
     config = check(without_hydra(cfg))
     del config["sweep"]
+    for name in ("best_checkpoint", "last_checkpoint"):
+        config["callbacks"][name]["dirpath"] = str(folder / "checkpoints")
     return config
+
+
+def listed(text: str) -> list[str]:
+    """What an option names, separated by commas."""
+    return text.split(",")
 
 
 def synchronise() -> float:
@@ -140,7 +147,7 @@ def loaded(run: Run, epochs: int) -> float:
         device = torch.device(run.device.accelerator, run.device.index)
     rates = []
     for epoch in range(epochs + 1):
-        loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
+        loader.batch_sampler.sampler.set_epoch(epoch)  # type: ignore[union-attr]
         began, count = synchronise(), 0
         for batch in loader:
             images, _ = run.data.on_after_batch_transfer(move_data_to_device(batch, device), 0)
@@ -247,11 +254,9 @@ def main() -> None:
     )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--quick", action="store_true", help="small settings: that it runs")
-    parser.add_argument(
-        "--parts", nargs="+", default=("decoding", "feeding", "steps", "runs"), metavar="PART"
-    )
-    parser.add_argument("--batches", nargs="+", type=int, default=None, metavar="SIZE")
-    parser.add_argument("--modes", nargs="+", choices=MODES, default=None)
+    parser.add_argument("--parts", type=listed, default="decoding,feeding,steps,runs")
+    parser.add_argument("--batches", type=listed, help="4,32,256 for three")
+    parser.add_argument("--modes", type=listed, help=",".join(MODES))
     parser.add_argument("--steps", type=int, default=None, help="that are timed")
     parser.add_argument("--json", type=Path, default=ROOT / "benchmarks" / "gpu.json")
     options, overrides = parser.parse_known_args()
@@ -273,7 +278,7 @@ def measure(options: argparse.Namespace, overrides: list[str], folder: Path) -> 
     least = LEAST_PICTURES if gpu and not quick else 1
     steps = options.steps or (2 if quick else 50 if gpu else 6)
     warm_up = 1 if quick else 10 if gpu else 2
-    batches = options.batches or ([4] if quick else [4, 32, 256])
+    batches = list(map(int, options.batches or ([4] if quick else [4, 32, 256])))
     modes = options.modes or (["fp32"] if quick else list(MODES) if gpu else ["fp32", "bf16"])
     found: dict[str, Any] = {
         "device": first.device.to_dict(),
