@@ -21,14 +21,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from hymenoptera.data.features import cached
-from hymenoptera.data.pictures import UNREADABLE, open_picture, read_picture
+from hymenoptera.data.pictures import EXIF_ORIENTATION, UNREADABLE, open_picture, read_picture
 from hymenoptera.data.room import free_disk_bytes, in_units
 from hymenoptera.errors import RequestError, RunError
 from hymenoptera.preprocessing import Preprocessing
 
 T = TypeVar("T")
 CHUNK = 64  # pictures that are decoded at a time, so that a chunk has to fit into memory, not all
-EXIF_ORIENTATION = 0x0112
 TURNED = (5, 6, 7, 8)  # orientations that swap width and height
 
 
