@@ -119,6 +119,21 @@ def test_a_batch_that_carries_its_pixels_gives_the_same(
     assert torch.equal(batches(there, samples, 4), batches(carried, samples, 4))
 
 
+def test_the_pictures_follow_their_batches_to_a_device(
+    noise: tuple[Decoded, list[Sample]],
+) -> None:
+    """Also after a batch on the CPU, as the first pictures that are shown of a run are."""
+    decoded, samples = noise
+    feed = make_feed(decoded, "device")
+    dataset = feed.train_dataset(samples)
+    batch = dataset.collate([dataset[Draw(0, 0, 5)]])  # type: ignore[union-attr]
+    for device in ("cpu", "meta"):  # the latter is no device, and keeps to the rules of one
+        there = batch._replace(**{n: getattr(batch, n).to(device) for n in ("table", "labels")})
+        images, labels = feed.finish(there)
+        assert (images.shape, images.device.type) == ((1, 3, SIDE, SIDE), device)
+        assert labels.device.type == device
+
+
 def test_a_picture_does_not_depend_on_what_else_is_in_its_batch(
     noise: tuple[Decoded, list[Sample]],
 ) -> None:

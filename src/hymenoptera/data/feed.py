@@ -97,8 +97,8 @@ class Feed:
         """(B, 3, H, W) uint8."""
         crops = batch.pixels
         if not self.travels:
-            if self._there is None:
-                self._there = self.train.pixels.to(batch.table.device)  # on a CPU, no copy
+            if self._there is None or self._there.device != batch.table.device:
+                self._there = self.train.pixels.to(batch.table.device)  # once; on a CPU, no copy
             crops = gather(self._there, batch.table, batch.room)
         side_px, mode = self.preprocessing.crop_px, self.preprocessing.interpolation
         return resize_crops(crops, batch.table, side_px, mode)
