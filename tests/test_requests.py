@@ -41,6 +41,10 @@ def refused(tmp_path: Path, ended: Ended, *words: str, left: tuple[str, ...] = (
         (["data.batch_size=2.5"], ["whole number"]),
         (["data.crop_scale=[1.0,0.1]"], ["smaller one first"]),
         (["data.on_error=ignore"], ["fail, skip"]),
+        (["data.cache=gpu"], ["data.cache=gpu", "auto, none, ram, disk"]),
+        (["data.cache_size=16"], ["data.cache_size=16", "32 or more", "auto"]),
+        (["data.augment_on=device", "data.cache=none"], ["keeps none", "data.cache=ram"]),
+        (["compile=graphs"], ["compile=graphs", "false, true, cuda_graphs"]),
         (["data.folds=5", "data.fold=5"], ["data.fold=5", "folds 0 to 4"]),
         (["data.folds=5"], ["data.fold=null", "data.folds=5 'data.fold=range(5)'"]),
         (["data.fold=1"], ["data.fold=1", "data.folds=5"]),
@@ -112,6 +116,24 @@ def test_a_cache_folder_that_cannot_be_written(
 ) -> None:
     ended = run_train("experiment=head", *tiny, "transfer.cache_folder=/dev/null/features")
     refused(tmp_path, ended, "transfer.cache_folder=/dev/null/features", "transfer.cache=false")
+
+
+@pytest.mark.parametrize(
+    ("request_", "words"),
+    [
+        (
+            ["data.cache=ram", "data.cache_size=48", "model.image_size=64"],
+            ["data.cache_size=48", "64 px", "Take 64 or more, 110"],
+        ),
+        (["data.cache=disk", "data.cache_folder=/dev/null/d"], ["data.cache_folder=/dev/null/d"]),
+        (["compile=cuda_graphs"], ["CUDA GPU", "uses CPU", "compile=true"]),
+    ],
+    ids=lambda value: " ".join(value),
+)
+def test_what_a_device_or_a_network_rules_out(
+    tmp_path: Path, run_train: Run, tiny: list[str], request_: list[str], words: list[str]
+) -> None:
+    refused(tmp_path, run_train(*tiny, "trainer=cpu", *request_), *words)
 
 
 def test_a_trainer_option_that_does_not_exist(

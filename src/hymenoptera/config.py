@@ -72,6 +72,7 @@ def _check_together(config: dict[str, Any], files: bool) -> None:
         if not node or not node.get("enabled", True):
             raise RequestError(f"callbacks.{name} is what a run leaves behind: it stays on.")
     _check_fold(config["data"])
+    _check_feed(config["data"])
     if files:
         _check_files(config)
     _check_transfer(config)
@@ -164,6 +165,15 @@ def _check_fold(data: dict[str, Any]) -> None:
             f"data.fold={shown(fold)}: data.folds={folds} makes the folds 0 to {folds - 1}, and "
             f"one of them validates.\nA sweep over all of them: -m data.folds={folds} "
             f"'data.fold=range({folds})'"
+        )
+
+
+def _check_feed(data: dict[str, Any]) -> None:
+    """Refuse crops on the device of pictures that are not there."""
+    if data["augment_on"] == "device" and data["cache"] == "none":
+        raise RequestError(
+            "data.augment_on=device: it crops decoded pictures, and data.cache=none keeps none. "
+            "Take data.cache=ram or data.cache=disk."
         )
 
 

@@ -1,5 +1,6 @@
 """Which device and which precision a run uses, where the config says auto."""
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -43,6 +44,14 @@ class Device:
         """Keywords for a Trainer on all devices of the run."""
         devices = len(self.indices) if self.accelerator == "cpu" else self.indices
         return {**self.trainer_options(), "devices": devices}
+
+    def free_bytes(self) -> float:
+        """What its memory has room for; a CPU's is not asked: its pictures are there anyway."""
+        if self.accelerator == "cuda":
+            return torch.cuda.mem_get_info(self.index)[0]
+        if self.accelerator == "mps":
+            return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
+        return math.inf
 
     def to_dict(self) -> dict[str, Any]:
         """For the record."""

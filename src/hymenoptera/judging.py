@@ -45,7 +45,7 @@ def judge_best(run: Run) -> dict[str, Any] | None:
     head = checkpoint.classifier.head
     with inputs_of(head) as features:
         labels, probabilities = predict(
-            network, run.data.val_dataloader(), **run.device.trainer_options()
+            network, run.data.validation_batches(), **run.device.trainer_options()
         )
     checkpoint.classifier.to(head.weight)  # where only the upper part has been moved
     index = run.data.index

@@ -1,7 +1,7 @@
 """What a run consists of, and how it gets ready to begin."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from hymenoptera.config import build
 from hymenoptera.data.datamodule import PictureDataModule
 from hymenoptera.device import Device, resolve_device
 from hymenoptera.errors import RequestError
+from hymenoptera.feeding import feed_decoded
 from hymenoptera.models import checkpoint as checkpoints
 from hymenoptera.models.classifier import Classifier
 from hymenoptera.models.module import ClassifierModule
@@ -64,7 +65,10 @@ class Run:
     def compute(self) -> Callable[[Tensor], Tensor]:
         """From a batch's first tensor to logits (B, C); compiled, where the config says so."""
         network = self.classifier if self.cut is None else self.cut.upper_part
-        return torch.compile(network.forward) if self.config["compile"] else network.forward
+        if not self.config["compile"]:
+            return network.forward
+        mode = "reduce-overhead" if self.config["compile"] == "cuda_graphs" else None
+        return torch.compile(network.forward, mode=mode)
 
     def module(self, transfer: Transfer, *, scheduled: bool = True) -> ClassifierModule:
         """What the Trainer fits.
@@ -124,14 +128,20 @@ def prepare(
     """
     trainer = config["trainer"]
     team = team or Team()
+    local_size = team.layout.local_size
     told = {} if team.is_leader else team.hear()
     device = resolve_device(
         trainer["accelerator"],
         trainer["devices"],
         trainer["precision"],
-        processes=team.layout.local_size,
+        processes=local_size,
     )
     sharing.refuse_strategy(trainer, device)
+    if config["compile"] == "cuda_graphs" and device.accelerator != "cuda":
+        raise RequestError(
+            f"compile=cuda_graphs replays what a CUDA GPU was told, and this run uses "
+            f"{device.name}: take compile=true or compile=false."
+        )
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     data: PictureDataModule = build(sharing.divide_cores(config["data"], team))
     if told:
@@ -145,13 +155,24 @@ def prepare(
     groups = transfer.parameter_groups(classifier)
     data.use(classifier.preprocessing, transfer.views)
     data_facts = told["record"]["data"] if told else data.facts()
+    manifest_hash = data_facts["manifest_hash"]
     if told and told["samples"] != sharing.samples_hash(data):
         raise RequestError(f"{data.index.root} holds other pictures than where process 0 is.")
     data.rank, data.world_size = team.layout.rank, team.size
     step = 0
     if resume is not None:
-        step = go_on(resume, classifier, data, data_facts["manifest_hash"])
-    cut = cache_features(classifier, transfer, data, device, data_facts["manifest_hash"])
+        step = go_on(resume, classifier, data, manifest_hash)
+    cut = cache_features(classifier, transfer, data, device, manifest_hash)
+    feed = None
+    if cut is None:
+        if told:
+            data.feed_options = replace(data.feed_options, **sharing.feed_decided(told["record"]))
+        feed = feed_decoded(data, classifier.preprocessing, device, manifest_hash, local_size)
+    channels_last = config["channels_last"]
+    if channels_last == "auto":
+        channels_last = device.accelerator == "cuda"
+    if channels_last:
+        classifier.to(memory_format=torch.channels_last)
     record = told.get("record") or {
         "status": "failed",  # until it is known better
         **records.provenance(overrides),
@@ -159,6 +180,8 @@ def prepare(
         "device": {
             **device.to_dict(),
             "num_workers": data.num_workers,
+            "channels_last": channels_last,
+            "compile": config["compile"],
             **sharing.facts(config, team),
         },
         "data": data_facts,
@@ -171,6 +194,7 @@ def prepare(
             "trained": _trained(groups, sharing.scale_rate(config, team)["lr"]),
         },
         "features": None if cut is None else {"computed": cut.computed, "kept": cut.kept},
+        "feed": feed,
     }
     if team.is_leader and team.size > 1:
         faults = {str(path): reason for path, reason in data.skipped.items()}

@@ -41,14 +41,23 @@ class Preprocessing:
         Returns:
             A transform from an RGB picture (PIL) to (3, crop_px, crop_px) float32.
         """
-        return v2.Compose(
-            [
-                within_aspect,
-                v2.Resize(self.resize_px, InterpolationMode(self.interpolation)),
-                v2.CenterCrop(self.crop_px),
-                *self._to_tensor(),
-            ]
-        )
+        return v2.Compose([*self._frame(), *self._to_tensor()])
+
+    def frame(self) -> v2.Compose:
+        """As `transform` until the tensor.
+
+        Returns:
+            A transform from an RGB picture (PIL) to one of crop_px by crop_px.
+        """
+        return v2.Compose(self._frame())
+
+    def to_tensor(self) -> v2.Compose:
+        """As `transform` from there on: scale, normalise.
+
+        Returns:
+            A transform from an RGB picture (PIL) of H by W to (3, H, W) float32.
+        """
+        return v2.Compose(self._to_tensor())
 
     def train_transform(
         self, crop_scale: tuple[float, float], flip_probability: float
@@ -63,14 +72,26 @@ class Preprocessing:
             A transform from an RGB picture (PIL) to (3, crop_px, crop_px) float32. It draws from
             torch's global generator.
         """
+        flip = v2.RandomHorizontalFlip(flip_probability)
+        return v2.Compose([self.random_crop(crop_scale), flip, *self._to_tensor()])
+
+    def random_crop(self, crop_scale: tuple[float, float]) -> v2.RandomResizedCrop:
+        """The RandomResizedCrop of `train_transform`."""
         mode = InterpolationMode(self.interpolation)
-        return v2.Compose(
-            [
-                v2.RandomResizedCrop(self.crop_px, scale=crop_scale, interpolation=mode),
-                v2.RandomHorizontalFlip(flip_probability),
-                *self._to_tensor(),
-            ]
-        )
+        return v2.RandomResizedCrop(self.crop_px, scale=crop_scale, interpolation=mode)
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """Scale and normalise what is in a tensor already, wherever that is.
+
+        Args:
+            pixels: (..., 3, H, W) uint8.
+
+        Returns:
+            (..., 3, H, W) float32, on a CPU to the bit what `to_tensor` makes of such pictures.
+        """
+        scaled = v2.functional.to_dtype(pixels, torch.float32, scale=True)
+        normalised: Tensor = v2.functional.normalize(scaled, list(self.mean), list(self.std))
+        return normalised
 
     def denormalise(self, images: Tensor) -> Tensor:
         """Undo the normalisation, to look at what the network is shown.
@@ -94,7 +115,11 @@ class Preprocessing:
         """What `to_dict` gave, as an object again."""
         return cls(**{**facts, "mean": tuple(facts["mean"]), "std": tuple(facts["std"])})
 
-    def _to_tensor(self) -> list[torch.nn.Module]:
+    def _frame(self) -> list[Any]:
+        resize = v2.Resize(self.resize_px, InterpolationMode(self.interpolation))
+        return [within_aspect, resize, v2.CenterCrop(self.crop_px)]
+
+    def _to_tensor(self) -> list[Any]:
         return [
             v2.PILToTensor(),
             v2.ToDtype(torch.float32, scale=True),

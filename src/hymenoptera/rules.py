@@ -95,7 +95,8 @@ _SWITCH = _one_of(True, False)
 _TARGET = _optional(_text)
 
 RULES: dict[str, Rule] = {
-    "compile": _SWITCH,
+    "compile": _one_of(False, True, "cuda_graphs"),
+    "channels_last": _one_of("auto", True, False),
     "find_lr": _optional(_text),
     "find_lr.min_lr": _number(0, above=True),
     "find_lr.max_lr": _number(0, above=True),
@@ -141,6 +142,10 @@ RULES: dict[str, Rule] = {
     "data.on_error": _one_of("fail", "skip"),
     "data.crop_scale": _crop_scale,
     "data.flip_probability": _FRACTION,
+    "data.cache": _one_of("auto", "none", "ram", "disk"),
+    "data.cache_size": _integer(32, "auto"),
+    "data.cache_folder": _text,
+    "data.augment_on": _one_of("auto", "cpu", "device"),
     "data.seed": _integer(0),
     "model._target_": _TARGET,
     "model.name": _one_of(*BACKBONES),
@@ -186,9 +191,10 @@ RULES: dict[str, Rule] = {
 
 
 NEEDED = (  # what the code reads, and an override may have removed or replaced
-    *("seed", "resume", "report", "compile", "find_lr", "out_of_memory", "sweep"),
+    *("seed", "resume", "report", "compile", "channels_last", "find_lr", "out_of_memory", "sweep"),
     *("loss.label_smoothing", "message.begin", "message.end", "logger"),
     *("data._target_", "data.folds", "data.fold", "data.batch_size", "data.eval_batch_size"),
+    *("data.cache", "data.augment_on"),
     *("model._target_", "model.name", "model.weights"),
     *("transfer._target_", "transfer.unfreeze_epochs", "transfer.views", "transfer.cache"),
     *("optimizer._target_", "optimizer.lr", "scheduler._target_"),

@@ -110,6 +110,26 @@ def test_processes_share_an_epoch_without_a_sample_twice(world_size: int, count:
     assert [batch for row in dealt for batch in row if batch] == whole
 
 
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_an_epoch_taken_up_in_its_middle_has_the_rest_of_it(world_size: int) -> None:
+    def batches(**skipped: int) -> list[list[list[Draw]]]:
+        parts = (
+            Batches(
+                EpochSampler(50, seed=0, shuffle=True, epoch=3, **skipped),
+                4,
+                train=True,
+                rank=rank,
+                world_size=world_size,
+            )
+            for rank in range(world_size)
+        )
+        return [list(part) for part in parts]
+
+    whole, rest = batches(), batches(skip=2 * 4 * world_size)
+    assert rest == [part[2:] for part in whole]
+    assert all(rest)
+
+
 def test_a_batch_may_be_empty() -> None:
     images, labels = collate([])
     assert (len(images), len(labels)) == (0, 0)

@@ -255,6 +255,28 @@ def test_a_killed_process_ends_the_run_which_others_go_on_with_until_one_is_stop
 
 
 @pytest.mark.torture
+def test_two_processes_killed_in_the_middle_of_an_epoch_go_on_there(tmp_path: Path) -> None:
+    """To the last bit, and with pictures that are kept decoded and cropped on the device."""
+    parts = {"train": {"ash": 100, "birch": 100}, "val": {"ash": 12, "birch": 11}}
+    many = tiny_overrides(write_pictures(tmp_path / "trees", parts))
+    many += ["data.batch_size=1", "trainer.max_epochs=2", "report=false"]
+    many += ["data.cache=ram", "data.augment_on=device", "callbacks.last_checkpoint.every_s=0"]
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    processes = start_ranks(killed, 2, *many, "callbacks.last_checkpoint.within_epoch_s=0")
+    wait_until((killed / "run" / "checkpoints" / "last.ckpt").exists, processes[0])
+    for process in processes:
+        os.kill(process.pid, signal.SIGKILL)
+    end_ranks(killed, processes)
+    assert not (killed / "run" / "metrics.csv").exists(), "the first epoch was over"
+    ended = run_ranks(killed, 2, f"resume={killed}/run")
+    only_the_leader_spoke(ended)
+    assert "going on in epoch 1, after batch " in ended[0].out
+    only_the_leader_spoke(run_ranks(whole, 2, *many))
+    for file in ("metrics.csv", "predictions.csv"):
+        assert (killed / "run" / file).read_bytes() == (whole / "run" / file).read_bytes()
+
+
+@pytest.mark.torture
 def test_a_killed_leader_leaves_one_line_and_no_process(tmp_path: Path, odd: Path) -> None:
     processes = start_ranks(tmp_path, 2, *tiny_overrides(odd), "trainer.max_epochs=300")
     wait_until((tmp_path / "run" / "checkpoints" / "last.ckpt").exists, processes[0])

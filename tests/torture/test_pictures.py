@@ -140,14 +140,15 @@ def test_pictures_of_odd_sizes_become_tensors(tmp_path: Path, size: tuple[int, i
     path = tmp_path / "a.png"
     Image.new("RGB", size, (10, 200, 30)).save(path, compress_level=1)
     how = Preprocessing(256, 224, (0.5,) * 3, (0.5,) * 3, "bilinear")
-    picture = read_picture(path)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    picture = read_picture(path)
     for transform in (how.transform(), how.train_transform((0.08, 1.0), 0.5)):
         tensor = transform(picture)
         assert tensor.shape == (3, 224, 224)
         assert tensor[1].min() > 0.5 > tensor[0].max()
     grown_mb = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    assert grown_mb < 150
+    picture_mb = 4 * size[0] * size[1] / 1e6  # Pillow has four bytes a pixel
+    assert grown_mb < 150 + 2 * picture_mb  # the picture, and at the most a crop of all of it
 
 
 def test_links_in_circles_and_what_is_no_file(tmp_path: Path) -> None:

@@ -2,16 +2,17 @@
 
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import pytorch_lightning as pl
-import torch
 from numpy import unique
 from torch import Tensor
 from torch.utils.data import DataLoader
+from torchvision.transforms import v2
 
+from hymenoptera.data.augmentation import CropDataset
 from hymenoptera.data.dataset import (
     Batches,
     Draw,
@@ -23,6 +24,7 @@ from hymenoptera.data.dataset import (
 from hymenoptera.data.dividing import divide
 from hymenoptera.data.drawn import draw_data_set
 from hymenoptera.data.facts import facts_of, manifest_of
+from hymenoptera.data.feed import Feed, FeedOptions, Finished
 from hymenoptera.data.folders import Index, Sample, index_folder
 from hymenoptera.data.hymenoptera import fetch
 from hymenoptera.data.manifest import Entry
@@ -32,6 +34,8 @@ from hymenoptera.data.splits import Apart
 from hymenoptera.data.table import Samples, labels_of, positions, together, without
 from hymenoptera.errors import RequestError
 from hymenoptera.preprocessing import Preprocessing
+
+AnyDataset = PictureDataset | CropDataset | FeatureDataset
 
 
 class PictureDataModule(pl.LightningDataModule):
@@ -51,6 +55,11 @@ class PictureDataModule(pl.LightningDataModule):
         on_error: refuse a data set with an unreadable picture, or skip the picture.
         crop_scale: share of a picture's area that RandomResizedCrop keeps, from and to.
         flip_probability: how often a training picture is mirrored.
+        cache: where decoded pictures are kept; "none" to decode each anew, "auto" by the device.
+        cache_size: length of the shorter side at which training pictures are kept, in pixels;
+            "auto" by the network's input.
+        cache_folder: for those that are kept on disk.
+        augment_on: where crops and flips are computed; "device" needs decoded pictures.
         seed: of the order and the augmentation, and of a split where one is made.
         val_fraction: share of each class that validates, where the folder has no such part.
         test_fraction: share of each class's training pictures that is kept apart as a test set.
@@ -71,6 +80,10 @@ class PictureDataModule(pl.LightningDataModule):
         on_error: Literal["fail", "skip"] = "fail",
         crop_scale: tuple[float, float] = (0.08, 1.0),
         flip_probability: float = 0.5,
+        cache: Literal["auto", "none", "ram", "disk"] = "none",
+        cache_size: int | Literal["auto"] = "auto",
+        cache_folder: str = "data/decoded",
+        augment_on: Literal["auto", "cpu", "device"] = "cpu",
         seed: int = 0,
         val_fraction: float = 0.2,
         test_fraction: float = 0.0,
@@ -94,15 +107,19 @@ class PictureDataModule(pl.LightningDataModule):
         self._map_from = map_from
         self._index_folder = Path(index_folder).expanduser()
         self._contents = contents
+        self.feed_options = FeedOptions(
+            cache, cache_size, Path(cache_folder).expanduser(), augment_on
+        )
         self._on_error = on_error
         self._crop_scale = (crop_scale[0], crop_scale[1])
-        self._flip_probability = flip_probability
+        self.flip_probability = flip_probability
         self._val_fraction = val_fraction
         self._apart = Apart(test_fraction, folds, fold, split_seed)
         self._index: Index | None = None
         self._preprocessing: Preprocessing | None = None
         self._views: int | None = None
         self._features: dict[str, Tensor] = {}
+        self._feed: Feed | None = None
 
     def locate(self) -> Path:
         """Where the pictures are; fetches or makes them first, where that is the source's way."""
@@ -182,6 +199,27 @@ class PictureDataModule(pl.LightningDataModule):
         if augmented is not None:
             self._features["augmented"] = augmented
 
+    def use_decoded(self, feed: Feed) -> None:
+        """Load decoded pictures to train and validate, in place of files."""
+        self._feed = feed
+
+    def random_crop(self) -> v2.RandomResizedCrop | None:
+        """What training pictures are cropped with; None where they are not augmented."""
+        return None if self._views == 0 else self._known.random_crop(self._crop_scale)
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Finish on the device what the loaders have left to it; called by the Trainer."""
+        if self._feed is None or self._features:
+            return batch
+        finished = self._feed.finish(batch)
+        # the Trainer converts a batch to its precision before this
+        return self.trainer.precision_plugin.convert_input(finished) if self.trainer else finished
+
+    def validation_batches(self) -> "DataLoader[Any] | Finished":
+        """The batches of `val_dataloader` as the Trainer gives them to the model."""
+        loader = self.val_dataloader()
+        return loader if self._feed is None or self._features else Finished(loader, self._feed)
+
     def plain_loader(self) -> DataLoader[Any]:
         """All pictures as validation has them, each once, sorted by path."""
         dataset = PictureDataset(self._all_samples(), self._known.transform())
@@ -217,7 +255,7 @@ class PictureDataModule(pl.LightningDataModule):
         return {
             "views": self._views,
             "crop_scale": list(self._crop_scale),
-            "flip_probability": self._flip_probability,
+            "flip_probability": self.flip_probability,
             "seed": self.seed,
         }
 
@@ -230,7 +268,7 @@ class PictureDataModule(pl.LightningDataModule):
         transform = (
             self._known.transform()
             if self._views == 0
-            else self._known.train_transform(self._crop_scale, self._flip_probability)
+            else self._known.train_transform(self._crop_scale, self.flip_probability)
         )
         return PictureDataset(self.index.train, transform)
 
@@ -240,16 +278,16 @@ class PictureDataModule(pl.LightningDataModule):
         Returns:
             (N, 3, H, W) float32, normalised, N at most `count`; and their class names.
         """
-        dataset = self.train_pictures()
+        dataset = self._train_dataset()
         sampler = self.sampler(len(dataset), shuffle=True, views=self._sampler_views)
         sampler.rewind()
-        draws = sampler.draws()[:count]
-        images, labels = zip(*(dataset[draw] for draw in draws), strict=True)
-        return torch.stack(images), [self.index.classes[label] for label in labels]
+        batch: Any = _collate(dataset)([dataset[draw] for draw in sampler.draws()[:count]])
+        images, labels = batch if self._feed is None else self._feed.finish(batch)
+        return images, [self.index.classes[label] for label in labels]
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Training batches: images (B, 3, H, W) float32, labels (B,) int64; shuffled."""
-        dataset: PictureDataset | FeatureDataset = self.train_pictures()
+        dataset: AnyDataset = self._train_dataset()
         if self._features:
             name = "augmented" if self._views else "plain"
             dataset = self._feature_dataset(name, self.index.train)
@@ -257,10 +295,11 @@ class PictureDataModule(pl.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Validation batches, in the order of `index.val`."""
-        dataset: PictureDataset | FeatureDataset
-        dataset = PictureDataset(self.index.val, self._known.transform())
+        dataset: AnyDataset = PictureDataset(self.index.val, self._known.transform())
         if self._features:
             dataset = self._feature_dataset("plain", self.index.val)
+        elif self._feed is not None:
+            dataset = self._feed.val_dataset(self.index.val)
         return self._shared_loader(dataset, self.eval_batch_size, train=False)
 
     def test_dataloader(self) -> DataLoader[Any]:
@@ -289,6 +328,11 @@ class PictureDataModule(pl.LightningDataModule):
     def _sampler_views(self) -> int | None:
         return None if self._views is None else max(1, self._views)
 
+    def _train_dataset(self) -> PictureDataset | CropDataset:
+        if self._feed is None:
+            return self.train_pictures()
+        return self._feed.train_dataset(self.index.train)
+
     def _all_samples(self) -> Sequence[Sample]:
         return together(self.index.train, self.index.val)
 
@@ -298,7 +342,7 @@ class PictureDataModule(pl.LightningDataModule):
         return FeatureDataset(self._features[name], rows, labels)
 
     def _shared_loader(
-        self, dataset: PictureDataset | FeatureDataset, batch_size: int, *, train: bool
+        self, dataset: AnyDataset, batch_size: int, *, train: bool
     ) -> DataLoader[Any]:
         """This process's batches of each epoch."""
         views = self._sampler_views if train else 1
@@ -308,7 +352,8 @@ class PictureDataModule(pl.LightningDataModule):
             batch_sampler=Batches(
                 sampler, batch_size, train=train, rank=self.rank, world_size=self.world_size
             ),
-            collate_fn=collate,
+            collate_fn=_collate(dataset),
+            pin_memory=self._feed is not None and self._feed.pinned,
             **self._readers(dataset),
         )
 
@@ -323,9 +368,7 @@ class PictureDataModule(pl.LightningDataModule):
             **self._readers(dataset, persistent=draws is None),
         )
 
-    def _readers(
-        self, dataset: PictureDataset | FeatureDataset, *, persistent: bool = True
-    ) -> dict[str, Any]:
+    def _readers(self, dataset: AnyDataset, *, persistent: bool = True) -> dict[str, Any]:
         workers = 0 if isinstance(dataset, FeatureDataset) else self.num_workers
         return {
             "num_workers": workers,
@@ -409,6 +452,10 @@ class DrawnDataModule(PictureDataModule):
         """Draw, once; the folder's name says what is in it."""
         name = "drawn_" + "_".join(str(value) for value in self._drawing.values())
         return draw_data_set(self._folder / name, **self._drawing)
+
+
+def _collate(dataset: AnyDataset) -> Callable[[list[Any]], Any]:
+    return dataset.collate if isinstance(dataset, CropDataset) else collate
 
 
 def _leave_signals_alone(worker: int) -> None:

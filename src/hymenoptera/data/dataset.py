@@ -8,6 +8,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler, default_collate
 
+from hymenoptera.data.decoded import Decoded
 from hymenoptera.data.folders import Sample
 from hymenoptera.data.pictures import read_picture
 
@@ -33,18 +34,29 @@ class PictureDataset(Dataset[tuple[Tensor, int]]):
 
     The seed of a picture's augmentation comes with its index, from the sampler: which process
     reads it, and what was read before, makes no difference.
+
+    Args:
+        samples: what there is.
+        transform: from a picture to a tensor.
+        decoded: the samples' pictures; None to read their files.
     """
 
-    def __init__(self, samples: Sequence[Sample], transform: Transform) -> None:
+    def __init__(
+        self, samples: Sequence[Sample], transform: Transform, decoded: Decoded | None = None
+    ) -> None:
         self.samples = samples
         self.transform = transform
+        self.decoded = decoded
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def __getitem__(self, draw: Draw) -> tuple[Tensor, int]:
         sample = self.samples[draw.sample]
-        picture = read_picture(sample.path)
+        if self.decoded is None:
+            picture = read_picture(sample.path)
+        else:
+            picture = self.decoded.picture(draw.sample)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(draw.seed)  # the CPU's, where pictures are read
             return self.transform(picture), sample.label

@@ -1,4 +1,7 @@
-"""What a network's frozen part gives for each picture: computed once, kept, mapped from disk."""
+"""What a network's frozen part gives for each picture: computed once, kept, mapped from disk.
+
+Decoded pictures are kept in the same way.
+"""
 
 import hashlib
 import json
@@ -6,6 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -13,10 +17,18 @@ from hymenoptera.atomic import alone, new_file
 from hymenoptera.errors import RequestError
 
 NAME = "features"
+DTYPES = {torch.float32: "F32", torch.uint8: "U8", torch.int32: "I32"}  # as the format has them
 
 
 def cached(
-    folder: Path, facts: dict[str, Any], count: int, compute: Callable[[], Iterable[Tensor]]
+    folder: Path,
+    facts: dict[str, Any],
+    count: int,
+    compute: Callable[[], Iterable[Tensor]],
+    *,
+    what: str = "features",
+    key: str = "transfer.cache_folder",
+    way_out: str = "transfer.cache=false",
 ) -> tuple[Tensor, bool]:
     """The features that facts determine: from the cache, or computed and put there.
 
@@ -27,11 +39,14 @@ def cached(
         folder: of the cache; made where there is none.
         facts: all that determines the features, in plain containers.
         count: how many rows there are.
-        compute: gives the rows in order, as batches (B, ...) float32 on the CPU; they are written
-            as they come, so that they need not fit into memory.
+        compute: gives the rows in order, as batches (B, ...) on the CPU, of one of DTYPES; they
+            are written as they come, so that they need not fit into memory.
+        what: is kept, for an error.
+        key: of the config, that names the folder, for an error.
+        way_out: which setting does without, for an error.
 
     Returns:
-        (count, ...) float32, mapped from the file: what is not read is not in memory. And
+        (count, ...) of that type, mapped from the file: what is not read is not in memory. And
         whether it had to be computed.
 
     Raises:
@@ -47,8 +62,8 @@ def cached(
             _write(path, text, count, compute())
     except OSError as error:
         raise RequestError(
-            f"transfer.cache_folder={folder}: features cannot be kept there "
-            f"({error.strerror or error}). Choose another folder, or transfer.cache=false."
+            f"{key}={folder}: {what} cannot be kept there ({error.strerror or error}). "
+            f"Choose another folder, or {way_out}."
         ) from error
     made = _read(path, text, count)
     assert made is not None
@@ -79,27 +94,27 @@ def _write(path: Path, facts: str, count: int, batches: Iterable[Tensor]) -> Non
     with new_file(path) as file:
         for batch in batches:
             if not shape:
-                shape = [count, *batch.shape[1:]]
-                file.write(_header(facts, shape, "0" * 64))  # its place: the sum comes last
+                shape, dtype = [count, *batch.shape[1:]], batch.dtype
+                file.write(_header(facts, shape, dtype, "0" * 64))  # its place: the sum comes last
             data = batch.contiguous().numpy().tobytes()
             digest.update(data)
             file.write(data)
             rows += len(batch)
         if rows != count:
-            raise RuntimeError(f"{rows} rows of features were computed instead of {count}")
+            raise RuntimeError(f"{rows} rows were computed instead of {count}")
         file.seek(0)
-        file.write(_header(facts, shape, digest.hexdigest()))
+        file.write(_header(facts, shape, dtype, digest.hexdigest()))
 
 
-def _header(facts: str, shape: list[int], sha256: str) -> bytes:
+def _header(facts: str, shape: list[int], dtype: torch.dtype, sha256: str) -> bytes:
     """What a safetensors file begins with (the format as its documentation describes it)."""
-    size_bytes = 4
+    size_bytes = dtype.itemsize
     for length in shape:
         size_bytes *= length
     text = json.dumps(
         {
             "__metadata__": {"facts": facts, "sha256": sha256},
-            NAME: {"dtype": "F32", "shape": shape, "data_offsets": [0, size_bytes]},
+            NAME: {"dtype": DTYPES[dtype], "shape": shape, "data_offsets": [0, size_bytes]},
         }
     ).encode()
     text += b" " * (-len(text) % 8)

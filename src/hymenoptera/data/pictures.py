@@ -30,6 +30,8 @@ UNREADABLE = (
 FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP", "GIF")
 """What a file may hold, whatever its name: Pillow would hand PostScript to another program."""
 
+EXIF_ORIENTATION = 0x0112
+
 MAX_PIXELS = 89_478_485
 """More is refused from the header alone; it is where Pillow begins to warn of bombs."""
 
@@ -106,7 +108,9 @@ def read_picture(path: Path) -> Image.Image:
 
 def upright_rgb(picture: Image.Image) -> Image.Image:
     """A picture as RGB, turned the way its EXIF orientation says; one of UNREADABLE is raised."""
-    picture = ImageOps.exif_transpose(picture)
+    picture.load()
+    if picture.getexif().get(EXIF_ORIENTATION, 1) != 1:  # otherwise Pillow would copy it
+        picture = ImageOps.exif_transpose(picture)
     if picture.mode == "F":
         raise ValueError("its pixels are floats, whose scale nobody knows")
     if picture.mode.startswith("I"):  # 16 bit: converting would make all but the darkest white
@@ -116,7 +120,7 @@ def upright_rgb(picture: Image.Image) -> Image.Image:
         picture = Image.fromarray((values / 257).round().astype(np.uint8))
     if picture.mode == "P" and "transparency" in picture.info:
         picture = picture.convert("RGBA")  # directly to RGB, Pillow warns
-    return picture.convert("RGB")
+    return picture if picture.mode == "RGB" else picture.convert("RGB")
 
 
 def unreadable_pictures(paths: list[Path]) -> dict[Path, str]:

@@ -3,17 +3,24 @@
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 
+class Batches(Protocol):
+    """What a DataLoader is to one that only reads from it."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+
 def outputs(
-    network: nn.Module, loader: DataLoader[Any], what: str, **fabric_options: Any
+    network: nn.Module, loader: Batches, what: str, **fabric_options: Any
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Run a network over labelled pictures, with a progress bar.
 
@@ -38,7 +45,7 @@ def outputs(
 
 
 def predict(
-    network: nn.Module, loader: DataLoader[Any], **fabric_options: Any
+    network: nn.Module, loader: Batches, **fabric_options: Any
 ) -> tuple[list[int], list[list[float]]]:
     """Run a classifier, or the upper part of one, over labelled pictures.
 

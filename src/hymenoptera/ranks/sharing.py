@@ -95,6 +95,11 @@ def samples_hash(data: PictureDataModule) -> str:
     return digest.hexdigest()
 
 
+def feed_decided(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Where the leader keeps decoded pictures and crops them: all processes do likewise."""
+    return {key: record["feed"][key] for key in ("cache", "augment_on")}
+
+
 def facts(config: Mapping[str, Any], team: Team) -> dict[str, Any]:
     """What the record says of the processes; see `records.write_summary`."""
     trainer = config["trainer"]

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from hymenoptera.data.room import in_units
 from hymenoptera.results.tables import format_duration, format_interval
 
 
@@ -34,7 +35,11 @@ def beginning(
     apart = f" (fold {fold} of 0 to {folds - 1})" if folds else ""
     apart += f", {data['test_count']} kept apart to test" if data["test_count"] else ""
     threads = f" ({device['cpu_threads']} threads)" if device["accelerator"] == "cpu" else ""
-    readers = f"{device['num_workers']} processes read pictures"
+    feed = record["feed"]
+    work = "read pictures" if feed is None else "read and augment pictures"
+    if feed is not None and feed["cache"] != "none":
+        work = "fetch decoded pictures"
+    readers = f"{device['num_workers']} processes {work}"
     resumed = f", going on after epoch {going_on_after}" if going_on_after else ""
     if batches:
         resumed = f", going on in epoch {(going_on_after or 0) + 1}, after batch {batches}"
@@ -49,7 +54,9 @@ def beginning(
             f"           {model['parameter_count'] / 1e6:.1f} M parameters; {model['input_px']} px",
             *_trained(model["trained"]),
             *_features(record["features"]),
-            f"device     {device['name']}{threads}, precision {device['precision']}; {readers}",
+            *_feed(feed),
+            f"device     {device['name']}{threads}, precision {device['precision']}"
+            f"{', channels last' if device['channels_last'] else ''}; {readers}",
             *_processes(device),
             f"run folder {_short(folder)}{resumed}",
         ]
@@ -122,6 +129,20 @@ def _features(features: dict[str, int] | None) -> list[str]:
         return []
     computed, kept = features["computed"], features["kept"]
     return [f"features   {computed} computed, {kept} from the cache: what is frozen runs once"]
+
+
+def _feed(feed: dict[str, Any] | None) -> list[str]:
+    """Where decoded pictures are, how large, and where they are cropped."""
+    if feed is None or feed["cache"] == "none":
+        return []
+    where = "in memory" if feed["cache"] == "ram" else f"on disk ({feed['kept']} were there)"
+    size = f", {feed['size_px']} px at the shorter side" if feed["size_px"] else ""
+    device = "the device, which holds them" if feed["on_device"] else "the device"
+    return [
+        f"decoded    {feed['decoded'] + feed['kept']} pictures {where}, "
+        f"{in_units(feed['size_bytes'])}{size}; augmented on "
+        f"{device if feed['augment_on'] == 'device' else 'the CPU'}"
+    ]
 
 
 def _count(parameters: int) -> str:

@@ -59,9 +59,9 @@ def write_summary(folder: Path, summary: dict[str, Any]) -> None:
         git: `commit` and `dirty`, or null outside a repository.
         versions: of Python and of each package that matters.
         device: `accelerator`, `index`, `indices`, `name`, `precision`, `cpu_threads`,
-            `num_workers`, as resolved; `processes` on `num_nodes` machines, their `strategy` (null
-            for one), `batch_size` of a step of all of them, and `lr_scale`, by which the
-            optimizer's rate was multiplied.
+            `num_workers`, `channels_last`, `compile`, as resolved; `processes` on `num_nodes`
+            machines, their `strategy` (null for one), `batch_size` of a step of all of them, and
+            `lr_scale`, by which the optimizer's rate was multiplied.
         data: `root`, `manifest_hash`, `classes`, counts by part and class, `ignored_files`,
             `skipped_pictures` with the reason of each; `apart`: `test_fraction`, `folds`, `fold`
             and `seed` of what is kept apart, and `test_manifest_hash`, of the test set that
@@ -71,6 +71,11 @@ def write_summary(folder: Path, summary: dict[str, Any]) -> None:
         model: `name`, `weights`, `head_is_new`, `input_px` (side of the input in pixels),
             `parameter_count`, `trained`: for each parameter group `name`, `parameter_count`,
             `first_epoch` (from 1) and `lr`, the optimizer's rate times the group's scale.
+        feed: `cache` (none, ram, disk) and `augment_on` (cpu, device) as resolved; where pictures
+            are kept, `size_px` of the shorter side of training pictures (null where they are not
+            augmented), `size_bytes` of all, how many were `decoded` and how many `kept` from an
+            earlier run, and whether those for training are `on_device`; null where features are
+            trained on.
         features: how many of the frozen part's outputs were `computed`, and how many were `kept`
             from an earlier run; null where pictures were trained on.
         best: `epoch` (from 1), `checkpoint` (relative to the run folder), `val_accuracy` with
