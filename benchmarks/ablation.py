@@ -9,6 +9,7 @@ A row is a sweep of this project over folds and seeds, so its runs, table and pa
 import argparse
 import csv
 import json
+import shutil
 import statistics
 import subprocess
 import sys
@@ -176,13 +177,15 @@ def _result(run: Path) -> Result:
 
 
 def _small_first(row: Row, folder: Path, fold: int, seed: int) -> Result:
-    """Some epochs on small pictures, then the same run goes on with large ones."""
-    small, large = folder / "small", folder / "large"
+    """Some epochs on small pictures, then another run goes on from there with large ones."""
+    small, large, between = folder / "small", folder / "large", folder / "small.ckpt"
     common = (*_overrides(row), f"data.fold={fold}", f"seed={seed}")
     if not (large / "summary.json").is_file():
         epochs = f"trainer.max_epochs={row.small_first}"
         _train(*common, epochs, "model.image_size=128", f"hydra.run.dir={small}")
-        _train(*common, f"resume={small}", f"hydra.run.dir={large}")
+        # in its own folder, the first run would go on
+        shutil.copy(small / "checkpoints" / "last.ckpt", between)
+        _train(*common, f"resume={between}", f"hydra.run.dir={large}")
     first, second = _result(small), _result(large)
     return Result(second.accuracy, first.total_s + second.total_s, large)
 
