@@ -6,6 +6,7 @@ import random
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing import Process
 from pathlib import Path
 
@@ -122,7 +123,9 @@ def kill_and_resume(
             compare(tmp_path)
             last.unlink()
             continue
-        os.killpg(process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # so early that it has no group of its own yet
+            os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
         process.join()
         done += 1
         for path in (killed / "checkpoints").glob("*.ckpt"):
