@@ -22,6 +22,7 @@ def check_text(found: dict[str, Any]) -> str:
             f"{found['root']}: {found['pictures']} pictures, {len(found['classes'])} classes",
             format_table(_count_rows(found)),
             *_paragraphs(found),
+            "\n".join(_facts(found)),
             _verdict(found),
         ]
     )
@@ -30,10 +31,11 @@ def check_text(found: dict[str, Any]) -> str:
 def write_check_page(found: dict[str, Any], path: Path) -> None:
     """Write a page of what was found, with a thumbnail of each picture that it is about."""
     root = Path(found["root"])
+    facts = "".join(f"<p class='soft'>{escape(line)}</p>" for line in _facts(found))
     pieces = [
         begin_page(f"Check of {root.name}"),
         f"<h1>{escape(str(root))}</h1>\n<p>{escape(_verdict(found))}</p>\n",
-        card("Pictures", html_table(_count_rows(found)[0], _count_rows(found)[1:])),
+        card("Pictures", html_table(_count_rows(found)[0], _count_rows(found)[1:]) + facts),
     ]
     for title, findings in _findings(found).items():
         if not findings:
@@ -101,13 +103,18 @@ def _paragraphs(found: dict[str, Any]) -> Iterator[str]:
             more = len(findings) - MOST_LINES
             lines += [f"  ... and {more} more; --json or --page has all"] if more > 0 else []
             yield "\n".join([f"{title}: {len(findings)}", *lines])
+
+
+def _facts(found: dict[str, Any]) -> Iterator[str]:
+    """Sizes, modes, formats, and what labels were doubted with."""
     sizes = "; ".join(
         f"{side} side {low} to {high}, median {middle}"
         for side, (low, middle, high) in found["sizes"].items()
     )
     modes = ", ".join(f"{count} {mode}" for mode, count in found["modes"].items())
     formats = ", ".join(f"{count} {form}" for form, count in found["formats"].items())
-    yield f"Pixels: {sizes}\nModes: {modes}; formats: {formats}"
+    yield f"Pixels: {sizes}"
+    yield f"Modes: {modes}; formats: {formats}"
     doubts = found["doubtful_labels"]
     what = found["doubted_with"] if doubts is not None else f"not checked, {found['doubted_with']}"
     yield f"Labels: {what}"
