@@ -76,15 +76,14 @@ class Place:
 
     def same(self, name: str, other: str) -> str:
         """How many files of two sweeps' jobs are the same bytes."""
-        pairs = [
-            (self.folder / "runs" / name / str(job) / file for name in (name, other))
-            for job in range(JOBS)
-            for file in COMPARED
-        ]
-        there = [(ours, theirs) for ours, theirs in pairs if ours.exists() or theirs.exists()]
+        ours, theirs = (self.folder / "runs" / sweep for sweep in (name, other))
+        files = [f"{job}/{file}" for job in range(JOBS) for file in COMPARED]
+        there = [file for file in files if (ours / file).exists() or (theirs / file).exists()]
         equal = sum(
-            ours.exists() and theirs.exists() and ours.read_bytes() == theirs.read_bytes()
-            for ours, theirs in there
+            (ours / file).exists()
+            and (theirs / file).exists()
+            and (ours / file).read_bytes() == (theirs / file).read_bytes()
+            for file in there
         )
         return f"{equal} of {len(there)} files the same bytes as in the whole sweep"
 

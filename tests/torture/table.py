@@ -1,4 +1,4 @@
-"""The table of faults: what was tried and what held, a row a test; `make torture` prints it."""
+"""The table of faults: what was tried and what held, by test and by kind; of `make torture`."""
 
 from collections import defaultdict
 
@@ -29,9 +29,13 @@ def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
     if config.getoption("markexpr") == "not torture":
         return
     rows = config.stash[TABLE]
-    total = [sum(row[column] for row in rows.values()) for column in range(2)]
-    terminalreporter.write_line("\n| fault | tried | held |\n|---|---|---|")
-    for name, (tried, held, skipped) in rows.items():
-        note = f" ({skipped} skipped)" if skipped else ""
-        terminalreporter.write_line(f"| {name}{note} | {tried} | {held} |")
-    terminalreporter.write_line(f"| all | {total[0]} | {total[1]} |")
+    kinds: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
+    for name, counts in rows.items():
+        for kind in (name.partition(":")[0], "all"):
+            kinds[kind] = [sum(pair) for pair in zip(kinds[kind], counts, strict=True)]
+    kinds["all"] = kinds.pop("all", [0, 0, 0])  # last
+    for head, table in (("fault", rows), ("kind of fault", kinds)):
+        terminalreporter.write_line(f"\n| {head} | tried | held |\n|---|---|---|")
+        for name, (tried, held, skipped) in table.items():
+            note = f" ({skipped} skipped)" if skipped else ""
+            terminalreporter.write_line(f"| {name}{note} | {tried} | {held} |")
