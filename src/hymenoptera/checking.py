@@ -187,9 +187,10 @@ def _features(
     from torch.utils.data import DataLoader
 
     from hymenoptera.data.datamodule import cores
-    from hymenoptera.data.dataset import EpochSampler, PictureDataset
+    from hymenoptera.data.dataset import PictureDataset
     from hymenoptera.data.features import cached
     from hymenoptera.data.folders import Sample
+    from hymenoptera.data.order import EpochSampler
     from hymenoptera.device import resolve_device
     from hymenoptera.models.backbone import build_backbone
     from hymenoptera.models.inference import outputs, weights_hash

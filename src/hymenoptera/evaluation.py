@@ -9,8 +9,9 @@ from torch.utils.data import DataLoader
 
 from hymenoptera.config import build
 from hymenoptera.data.datamodule import PictureDataModule, cores
-from hymenoptera.data.dataset import EpochSampler, PictureDataset
+from hymenoptera.data.dataset import PictureDataset
 from hymenoptera.data.folders import VALIDATION_NAMES, Sample, find_samples
+from hymenoptera.data.order import EpochSampler
 from hymenoptera.data.pictures import refuse_unreadable, unreadable_pictures
 from hymenoptera.errors import RequestError, nearest
 from hymenoptera.models.checkpoint import LoadedCheckpoint, load_checkpoint

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from conftest import Ended, tiny_overrides, write_pictures
-from hymenoptera.data.dataset import EpochSampler
 from hymenoptera.data.folders import index_folder
+from hymenoptera.data.order import EpochSampler
 from hymenoptera.data.pictures import read_picture
 from hymenoptera.data.sharding import make_shards
 from hymenoptera.data.shards import shards_in

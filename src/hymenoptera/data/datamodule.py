@@ -13,14 +13,7 @@ from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
 from hymenoptera.data.augmentation import CropDataset
-from hymenoptera.data.dataset import (
-    Batches,
-    Draw,
-    EpochSampler,
-    FeatureDataset,
-    PictureDataset,
-    collate,
-)
+from hymenoptera.data.dataset import FeatureDataset, PictureDataset, collate
 from hymenoptera.data.dividing import divide
 from hymenoptera.data.drawn import draw_data_set
 from hymenoptera.data.facts import facts_of, manifest_of
@@ -29,6 +22,7 @@ from hymenoptera.data.folders import Index, Sample, index_folder
 from hymenoptera.data.hymenoptera import fetch
 from hymenoptera.data.manifest import Entry
 from hymenoptera.data.mapping import holds, mapped_table
+from hymenoptera.data.order import Batches, Draw, EpochSampler
 from hymenoptera.data.pictures import refuse_unreadable, unreadable_pictures
 from hymenoptera.data.splits import Apart
 from hymenoptera.data.table import Samples, labels_of, positions, together, without

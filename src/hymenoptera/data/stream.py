@@ -11,9 +11,9 @@ from tqdm import tqdm
 
 from hymenoptera.atomic import write_file
 from hymenoptera.data.datamodule import PictureDataModule
-from hymenoptera.data.dataset import EpochSampler
 from hymenoptera.data.dividing import divide
 from hymenoptera.data.folders import Index
+from hymenoptera.data.order import EpochSampler
 from hymenoptera.data.shards import (
     Shards,
     check_index,
