@@ -186,7 +186,7 @@ def _features(
     from torch import Tensor
     from torch.utils.data import DataLoader
 
-    from hymenoptera.data.datamodule import cores
+    from hymenoptera.cores import reader_count
     from hymenoptera.data.dataset import PictureDataset
     from hymenoptera.data.features import cached
     from hymenoptera.data.folders import Sample
@@ -202,7 +202,7 @@ def _features(
     device = resolve_device("auto", "auto", "32-true")
 
     def compute() -> Iterator[Tensor]:
-        loader = DataLoader(dataset, 32, sampler=sampler, num_workers=cores())
+        loader = DataLoader(dataset, 32, sampler=sampler, num_workers=reader_count())
         for batch, _ in outputs(backbone.features, loader, "features", **device.trainer_options()):
             yield batch.flatten(1)
 

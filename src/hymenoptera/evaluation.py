@@ -8,7 +8,8 @@ import numpy as np
 from torch.utils.data import DataLoader
 
 from hymenoptera.config import build
-from hymenoptera.data.datamodule import PictureDataModule, cores
+from hymenoptera.cores import reader_count
+from hymenoptera.data.base import PictureDataModule
 from hymenoptera.data.dataset import PictureDataset
 from hymenoptera.data.folders import VALIDATION_NAMES, Sample, find_samples
 from hymenoptera.data.order import EpochSampler
@@ -121,4 +122,4 @@ def _others(checkpoint: LoadedCheckpoint, folder: Path) -> Pictures:
     refuse_unreadable(unreadable_pictures([sample.path for sample in samples]), "")
     dataset = PictureDataset(samples, checkpoint.preprocessing.transform())
     sampler = EpochSampler(len(dataset), seed=0, shuffle=False)
-    return part, samples, DataLoader(dataset, 32, sampler=sampler, num_workers=cores())
+    return part, samples, DataLoader(dataset, 32, sampler=sampler, num_workers=reader_count())
