@@ -8,11 +8,9 @@ import numpy as np
 from torch.utils.data import DataLoader
 
 from hymenoptera.config import build
-from hymenoptera.cores import reader_count
 from hymenoptera.data.base import PictureDataModule
-from hymenoptera.data.dataset import PictureDataset
 from hymenoptera.data.folders import VALIDATION_NAMES, Sample, find_samples
-from hymenoptera.data.order import EpochSampler
+from hymenoptera.data.loading import load_in_order
 from hymenoptera.data.pictures import refuse_unreadable, unreadable_pictures
 from hymenoptera.errors import RequestError, nearest
 from hymenoptera.models.checkpoint import LoadedCheckpoint, load_checkpoint
@@ -120,6 +118,4 @@ def _others(checkpoint: LoadedCheckpoint, folder: Path) -> Pictures:
             f"({', '.join(checkpoint.classes[:6])}{', ...' * (len(checkpoint.classes) > 6)})."
         )
     refuse_unreadable(unreadable_pictures([sample.path for sample in samples]), "")
-    dataset = PictureDataset(samples, checkpoint.preprocessing.transform())
-    sampler = EpochSampler(len(dataset), seed=0, shuffle=False)
-    return part, samples, DataLoader(dataset, 32, sampler=sampler, num_workers=reader_count())
+    return part, samples, load_in_order(samples, checkpoint.preprocessing.transform())

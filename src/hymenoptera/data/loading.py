@@ -1,13 +1,16 @@
 """A DataLoader: which processes read, and how what they read becomes a batch."""
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch.utils.data import DataLoader
 
+from hymenoptera.cores import reader_count
 from hymenoptera.data.augmentation import CropDataset
-from hymenoptera.data.dataset import FeatureDataset, PictureDataset, collate
+from hymenoptera.data.dataset import FeatureDataset, PictureDataset, Transform, collate
+from hymenoptera.data.folders import Sample
+from hymenoptera.data.order import EpochSampler
 
 AnyDataset = PictureDataset | CropDataset | FeatureDataset
 
@@ -32,6 +35,13 @@ def make_loader(
         worker_init_fn=_leave_signals_alone,
         **options,
     )
+
+
+def load_in_order(samples: Sequence[Sample], transform: Transform) -> DataLoader[Any]:
+    """A loader of all batches, once: transformed pictures and their labels."""
+    dataset = PictureDataset(samples, transform)
+    order = EpochSampler(len(dataset), seed=0, shuffle=False)
+    return make_loader(dataset, reader_count(), persistent=False, batch_size=32, sampler=order)
 
 
 def collate_for(dataset: AnyDataset) -> Callable[[list[Any]], Any]:
