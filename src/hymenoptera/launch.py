@@ -24,10 +24,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig
 
-from hymenoptera import config
 from hymenoptera.arguments import for_hydra
+from hymenoptera.config import check, without_hydra
 from hymenoptera.errors import HymenopteraError, RequestError, RunError
 from hymenoptera.help_page import help_page
 from hymenoptera.ranks.follow import begin_to_follow, follow
@@ -107,7 +107,7 @@ def run(cfg: DictConfig) -> None:
     try:
         # Preflight sees neither what a search chooses nor the jobs of another sweeper, and the run
         # folder's path can be filled in only now; a second check of the others takes 9 ms
-        checked = config.check(cfg)
+        checked = check(cfg)
         del checked["sweep"]  # says how jobs are run, not what one is
         layout = place(checked["trainer"], os.environ) if alone else Layout()
         gc.disable()  # collecting while nothing but imports is allocated: a seventh of their time
@@ -179,7 +179,7 @@ def _prepare(cfg: DictConfig) -> None:
     """
     found = launched(os.environ)
     follows = found is not None and found.rank > 0
-    trainer = config.check(cfg, files=not follows)["trainer"]
+    trainer = check(cfg, files=not follows)["trainer"]
     if found is not None:
         place(trainer, os.environ)
         if follows:
@@ -195,21 +195,6 @@ def _end_with(error: HymenopteraError) -> NoReturn:
     # Hydra turns an Exception of a callback into a warning; SystemExit goes through
     print(error, file=sys.stderr)  # noqa: T201
     sys.exit(error.exit_status)
-
-
-def without_hydra(cfg: DictConfig) -> DictConfig:
-    """A composed config as it is checked: less Hydra's node, with a place for what a run leaves."""
-    job = cfg.copy()
-    OmegaConf.set_readonly(job, False)
-    with open_dict(job):
-        hydra = job.pop("hydra")
-        # interpolations of the run folder are resolved when there is one
-        for key in ("callbacks", "logger"):
-            for node in job.get(key, {}).values():
-                for name in ("dirpath", "save_dir"):
-                    if node and name in node:
-                        node[name] = str(hydra.run.dir)
-    return job
 
 
 def _leave_nothing(folder: Path) -> None:

@@ -280,7 +280,7 @@ def test_bad_requests_of_the_command(
 def test_without_the_extra(tmp_path: Path, pictures: Path, monkeypatch: Any, shards: Path) -> None:
     import sys
 
-    from hymenoptera.config import check_extra
+    from hymenoptera.conflicts import check_extra
 
     monkeypatch.setitem(sys.modules, "webdataset", None)
     with pytest.raises(RequestError, match=r"pip install -e '.\[stream\]'"):
