@@ -56,8 +56,8 @@ def test_they_hold_what_the_folder_does_and_are_divided_as_it_is(
     root = pictures / part
     made = make_shards(root, tmp_path / "out", shard_bytes=40_000)
     assert len(made["shards"]) > 3
-    data = module(tmp_path / "out", tmp_path / "f", test_fraction=apart.test_fraction)
-    data._apart = apart
+    parts: dict[str, Any] = {key: getattr(apart, key) for key in ("test_fraction", "folds", "fold")}
+    data = module(tmp_path / "out", tmp_path / "f", **parts)
     data.setup()
     index = index_folder(root, val_fraction=0.2, seed=0, apart=apart)
     for name in ("train", "val", "test"):
