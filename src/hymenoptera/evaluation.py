@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 
 from hymenoptera.config import build
 from hymenoptera.data.base import PictureDataModule
-from hymenoptera.data.folders import VALIDATION_NAMES, Sample, find_samples
+from hymenoptera.data.folders import Sample, find_samples, subfolders, validation_part
 from hymenoptera.data.loading import load_in_order
 from hymenoptera.data.pictures import refuse_unreadable, unreadable_pictures
 from hymenoptera.errors import RequestError, nearest
@@ -105,9 +105,8 @@ def _own(checkpoint: LoadedCheckpoint) -> Pictures:
 def _others(checkpoint: LoadedCheckpoint, folder: Path) -> Pictures:
     if not folder.is_dir():
         raise RequestError(f"--data {folder}: there is no such folder.")
-    part = next((folder / n for n in VALIDATION_NAMES if (folder / n).is_dir()), folder)
-    names = sorted(p.name for p in part.iterdir() if p.is_dir() and not p.name.startswith("."))
-    strange = [name for name in names if name not in checkpoint.classes]
+    part = validation_part(folder) or folder
+    strange = [name for name in subfolders(part) if name not in checkpoint.classes]
     if strange:
         hint = nearest(strange[0], checkpoint.classes)
         raise RequestError(f"--data {part}: the model has no class {strange[0]}. {hint}")

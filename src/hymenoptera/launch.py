@@ -64,8 +64,8 @@ def launch(main: Callable[[], None]) -> NoReturn:
     if found is not None:
         # torch warns of looking for parameters without a gradient in an epoch that has none
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-    if found is not None and found.rank > 0:
-        begin_to_follow(ARGUMENTS, SHOW_TRACEBACKS)
+        if found.rank > 0:
+            begin_to_follow(ARGUMENTS, SHOW_TRACEBACKS)
     os.environ[FULL_ERROR] = "1"  # has Hydra raise its errors, to be put in our words below
     try:
         if ARGUMENTS in (["--help"], ["-h"]):  # with more, Hydra prints the same, more slowly
