@@ -21,8 +21,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from hymenoptera.callbacks.console import quieten_libraries
-from hymenoptera.data.dataset import EpochSampler, PictureDataset
+from hymenoptera.data.dataset import PictureDataset
 from hymenoptera.data.decoded import file_sizes, in_memory, plan_whole
+from hymenoptera.data.order import EpochSampler
 from hymenoptera.models.inference import outputs
 from hymenoptera.training import Run, prepare
 

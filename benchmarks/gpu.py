@@ -39,10 +39,9 @@ from torchvision.io import ImageReadMode, decode_jpeg, read_file
 
 from hymenoptera.callbacks.console import quieten_libraries
 from hymenoptera.callbacks.finite import FiniteLoss
-from hymenoptera.config import build, check
+from hymenoptera.config import build, check, without_hydra
 from hymenoptera.data.decoded import Decoded
 from hymenoptera.data.pictures import read_picture
-from hymenoptera.launch import without_hydra
 from hymenoptera.training import QUIET, Run, prepare, train
 
 ROOT = Path(__file__).parent.parent

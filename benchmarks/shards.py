@@ -24,7 +24,8 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from hymenoptera.data.datamodule import ImageFolderDataModule, PictureDataModule
+from hymenoptera.data.base import PictureDataModule
+from hymenoptera.data.datamodule import ImageFolderDataModule
 from hymenoptera.data.hymenoptera import fetch
 from hymenoptera.data.pictures import open_picture, upright_rgb
 from hymenoptera.data.sharding import make_shards

@@ -88,7 +88,7 @@ def trace(path: Path) -> None:
 
         clock.mark("import of Lightning")
         from hymenoptera import training  # noqa: F401
-        from hymenoptera.data.datamodule import PictureDataModule
+        from hymenoptera.data.base import PictureDataModule
         from hymenoptera.models import backbone
         from hymenoptera.models.module import ClassifierModule
 

@@ -5,13 +5,11 @@ train, Resize to 256 and the centre 224 to validate, batches of 4 read by 4 proc
 1e-4, cross-entropy, 20 epochs, and the state dict of the best epoch is kept.
 """
 
-import itertools
-import time
 from pathlib import Path
 from typing import Any
 
 import torch
-from reporting import Reporter, StepClock, parse_options
+from reporting import parse_options, run_loop
 from torch import nn
 from torch.utils.data import DataLoader, Subset
 from torchvision import models, transforms
@@ -73,37 +71,7 @@ def main() -> None:
         optimizer.step()
         return loss.item()
 
-    if options.throughput:
-        network.train()
-        clock = StepClock(options.throughput, options.batch_size)
-        for epoch in itertools.count():
-            for images, labels in train:
-                step(images, labels)
-                if len(labels) == options.batch_size and clock.tick(epoch):
-                    clock.report()
-                    return
-
-    reporter = Reporter(options.out)
-    for epoch in range(1, options.epochs + 1):
-        began = time.perf_counter()
-        network.train()
-        loss_sum = 0.0
-        for images, labels in train:
-            loss_sum += step(images, labels) * len(labels)
-        trained = time.perf_counter()
-        network.eval()
-        correct = 0
-        with torch.no_grad():
-            for images, labels in validate:
-                correct += int((network(images.to(device)).argmax(1).cpu() == labels).sum())
-        reporter.epoch(
-            epoch,
-            correct / len(validate.dataset),
-            network.state_dict(),
-            train_loss=loss_sum / len(train.dataset),
-            train_s=trained - began,
-            val_s=time.perf_counter() - trained,
-        )
+    run_loop(options, network, train, validate, step)
 
 
 if __name__ == "__main__":

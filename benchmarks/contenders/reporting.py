@@ -1,13 +1,16 @@
 """What every contender takes and reports: the same options, a JSON line an epoch, a checkpoint.
 
 The contenders are programs of their own, run by the Python that has their library. They share
-this file and nothing else, so that each starts as fast as its library lets it.
+this file and nothing else, so that each starts as fast as its library lets it. Those whose library
+has no loop of its own, run the one that is here.
 """
 
 import argparse
+import itertools
 import json
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -106,3 +109,56 @@ class StepClock:
         """Print the result as a JSON line."""
         rate = self._batch_size * len(self._taken) / sum(self._taken)
         print(json.dumps({"train_images_per_s": rate, "step_s": self._taken}), flush=True)
+
+
+def run_loop(
+    options: argparse.Namespace,
+    network: Any,
+    train: Any,
+    validate: Any,
+    step: Callable[[Any, Any], float],
+) -> None:
+    """Train and validate epoch by epoch in plain PyTorch, or time some steps.
+
+    Args:
+        options: from `parse_options`.
+        network: an `nn.Module`, where it computes.
+        train: a loader of images (B, 3, H, W) and labels (B,).
+        validate: the same of the validation pictures.
+        step: trains on a batch, and gives its mean loss.
+    """
+    import torch
+
+    if options.throughput:
+        network.train()
+        clock = StepClock(options.throughput, options.batch_size)
+        for epoch in itertools.count():
+            for images, labels in train:
+                step(images, labels)
+                if len(labels) == options.batch_size and clock.tick(epoch):
+                    clock.report()
+                    return
+    reporter = Reporter(options.out)
+    device = next(network.parameters()).device
+    for epoch in range(1, options.epochs + 1):
+        began = time.perf_counter()
+        network.train()
+        loss_sum, seen = 0.0, 0
+        for images, labels in train:
+            loss_sum += step(images, labels) * len(labels)
+            seen += len(labels)
+        trained = time.perf_counter()
+        network.eval()
+        correct, judged = 0, 0
+        with torch.inference_mode():
+            for images, labels in validate:
+                correct += int((network(images.to(device)).argmax(1).cpu() == labels.cpu()).sum())
+                judged += len(labels)
+        reporter.epoch(
+            epoch,
+            correct / judged,
+            network.state_dict(),
+            train_loss=loss_sum / seen,
+            train_s=trained - began,
+            val_s=time.perf_counter() - trained,
+        )

@@ -6,14 +6,12 @@ without weight decay on norms and biases, a cosine schedule with a warm-up. What
 of 32, a rate of 5e-4 with layer-wise decay 0.7, weight decay 0.05, 6 epochs of which 1 warms up.
 """
 
-import itertools
-import time
 from pathlib import Path
 from typing import Any
 
 import timm
 import torch
-from reporting import Reporter, StepClock, parse_options
+from reporting import parse_options, run_loop
 from timm.data import create_dataset, create_loader, resolve_model_data_config
 from timm.loss import LabelSmoothingCrossEntropy
 from timm.optim import create_optimizer_v2
@@ -109,39 +107,7 @@ def main() -> None:
         scheduler.step_update(num_updates=steps)
         return loss.item()
 
-    if options.throughput:
-        network.train()
-        clock = StepClock(options.throughput, options.batch_size)
-        for epoch in itertools.count():
-            for images, labels in train:
-                step(images, labels)
-                if len(labels) == options.batch_size and clock.tick(epoch):
-                    clock.report()
-                    return
-
-    reporter = Reporter(options.out)
-    for epoch in range(1, options.epochs + 1):
-        began = time.perf_counter()
-        network.train()
-        loss_sum, seen = 0.0, 0
-        for images, labels in train:
-            loss_sum += step(images, labels) * len(labels)
-            seen += len(labels)
-        trained = time.perf_counter()
-        network.eval()
-        correct, judged = 0, 0
-        with torch.inference_mode():
-            for images, labels in validate:
-                correct += int((network(images.to(device)).argmax(1) == labels.to(device)).sum())
-                judged += len(labels)
-        reporter.epoch(
-            epoch,
-            correct / judged,
-            network.state_dict(),
-            train_loss=loss_sum / seen,
-            train_s=trained - began,
-            val_s=time.perf_counter() - trained,
-        )
+    run_loop(options, network, train, validate, step)
 
 
 if __name__ == "__main__":

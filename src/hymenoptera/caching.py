@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from hymenoptera.data.datamodule import PictureDataModule
+from hymenoptera.data.base import PictureDataModule
 from hymenoptera.data.features import cached
 from hymenoptera.device import Device
 from hymenoptera.models.classifier import Classifier

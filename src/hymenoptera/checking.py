@@ -184,24 +184,20 @@ def _features(
 ) -> tuple[np.ndarray[Any, np.dtype[np.float64]], str]:
     """What a backbone gives for each picture, (N, D), from the cache or computed; its weights."""
     from torch import Tensor
-    from torch.utils.data import DataLoader
 
-    from hymenoptera.data.datamodule import cores
-    from hymenoptera.data.dataset import EpochSampler, PictureDataset
     from hymenoptera.data.features import cached
     from hymenoptera.data.folders import Sample
+    from hymenoptera.data.loading import load_in_order
     from hymenoptera.device import resolve_device
     from hymenoptera.models.backbone import build_backbone
     from hymenoptera.models.inference import outputs, weights_hash
 
     backbone = build_backbone(model, weights)
     samples = [Sample(found.root / look.path, look.label) for look in readable]
-    dataset = PictureDataset(samples, backbone.preprocessing.transform())
-    sampler = EpochSampler(len(dataset), seed=0, shuffle=False)
+    loader = load_in_order(samples, backbone.preprocessing.transform())
     device = resolve_device("auto", "auto", "32-true")
 
     def compute() -> Iterator[Tensor]:
-        loader = DataLoader(dataset, 32, sampler=sampler, num_workers=cores())
         for batch, _ in outputs(backbone.features, loader, "features", **device.trainer_options()):
             yield batch.flatten(1)
 
@@ -214,7 +210,7 @@ def _features(
     }
     folder = Path(os.environ.get("HYMENOPTERA_CACHE", "data/features")).expanduser()
     try:
-        features, _ = cached(folder, facts, len(dataset), compute)
+        features, _ = cached(folder, facts, len(samples), compute)
     except RequestError as error:
         raise RequestError(
             f"{folder}: features cannot be kept there. Name another folder with HYMENOPTERA_CACHE, "

@@ -8,9 +8,9 @@ import numpy as np
 from torch.utils.data import DataLoader
 
 from hymenoptera.config import build
-from hymenoptera.data.datamodule import PictureDataModule, cores
-from hymenoptera.data.dataset import EpochSampler, PictureDataset
-from hymenoptera.data.folders import VALIDATION_NAMES, Sample, find_samples
+from hymenoptera.data.base import PictureDataModule
+from hymenoptera.data.folders import Sample, find_samples, subfolders, validation_part
+from hymenoptera.data.loading import load_in_order
 from hymenoptera.data.pictures import refuse_unreadable, unreadable_pictures
 from hymenoptera.errors import RequestError, nearest
 from hymenoptera.models.checkpoint import LoadedCheckpoint, load_checkpoint
@@ -105,9 +105,8 @@ def _own(checkpoint: LoadedCheckpoint) -> Pictures:
 def _others(checkpoint: LoadedCheckpoint, folder: Path) -> Pictures:
     if not folder.is_dir():
         raise RequestError(f"--data {folder}: there is no such folder.")
-    part = next((folder / n for n in VALIDATION_NAMES if (folder / n).is_dir()), folder)
-    names = sorted(p.name for p in part.iterdir() if p.is_dir() and not p.name.startswith("."))
-    strange = [name for name in names if name not in checkpoint.classes]
+    part = validation_part(folder) or folder
+    strange = [name for name in subfolders(part) if name not in checkpoint.classes]
     if strange:
         hint = nearest(strange[0], checkpoint.classes)
         raise RequestError(f"--data {part}: the model has no class {strange[0]}. {hint}")
@@ -118,6 +117,4 @@ def _others(checkpoint: LoadedCheckpoint, folder: Path) -> Pictures:
             f"({', '.join(checkpoint.classes[:6])}{', ...' * (len(checkpoint.classes) > 6)})."
         )
     refuse_unreadable(unreadable_pictures([sample.path for sample in samples]), "")
-    dataset = PictureDataset(samples, checkpoint.preprocessing.transform())
-    sampler = EpochSampler(len(dataset), seed=0, shuffle=False)
-    return part, samples, DataLoader(dataset, 32, sampler=sampler, num_workers=cores())
+    return part, samples, load_in_order(samples, checkpoint.preprocessing.transform())

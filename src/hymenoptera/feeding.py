@@ -3,7 +3,7 @@
 from typing import Any, Literal
 
 from hymenoptera.data import decoded, room
-from hymenoptera.data.datamodule import PictureDataModule
+from hymenoptera.data.base import PictureDataModule
 from hymenoptera.data.feed import Feed, FeedOptions
 from hymenoptera.device import Device
 from hymenoptera.errors import RequestError

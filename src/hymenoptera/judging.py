@@ -15,7 +15,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from hymenoptera.callbacks.judgement import Judged, tell
 from hymenoptera.config import build
-from hymenoptera.data.datamodule import PictureDataModule
+from hymenoptera.data.base import PictureDataModule
 from hymenoptera.data.manifest import manifest_hash
 from hymenoptera.device import resolve_device
 from hymenoptera.errors import RequestError

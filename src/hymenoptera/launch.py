@@ -14,7 +14,6 @@ import signal
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -23,18 +22,18 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig
 
-from hymenoptera import config
-from hymenoptera.errors import HymenopteraError, RequestError, RunError, nearest
+from hymenoptera.arguments import for_hydra
+from hymenoptera.config import check, without_hydra
+from hymenoptera.errors import HymenopteraError, RequestError, RunError
 from hymenoptera.help_page import help_page
 from hymenoptera.ranks.follow import begin_to_follow, follow
 from hymenoptera.ranks.layout import Layout, launched, place, wanted
 from hymenoptera.ranks.workers import count_here, start_and_wait
+from hymenoptera.wording import disk_error, in_words, is_request
 
 if TYPE_CHECKING:
     from hymenoptera.ranks.team import Team
@@ -45,12 +44,7 @@ STARTED = time.monotonic()
 INTERRUPTED = 130  # the shell's status for Ctrl-C
 FULL_ERROR = "HYDRA_FULL_ERROR"
 SHOW_TRACEBACKS = os.environ.get(FULL_ERROR, "0") != "0"
-ARGUMENTS = sys.argv[1:]  # as they were given
-OPTIONS = (  # Hydra's own, by their long names
-    *("--help", "--hydra-help", "--version", "--cfg", "--resolve", "--package", "--run", "--info"),
-    *("--multirun", "--shell-completion", "--config-path", "--config-name", "--config-dir"),
-    "--experimental-rerun",
-)
+ARGUMENTS: list[str] = []  # as they were given to `launch`
 
 
 def launch(main: Callable[[], None]) -> NoReturn:
@@ -59,8 +53,7 @@ def launch(main: Callable[[], None]) -> NoReturn:
     The status is 0, or 1 for a run that failed, 2 for a bad request, 130 after Ctrl-C. With
     HYDRA_FULL_ERROR=1 errors keep their tracebacks.
     """
-    global ARGUMENTS
-    ARGUMENTS = sys.argv[1:]
+    ARGUMENTS[:] = sys.argv[1:]
     signal.signal(signal.SIGTERM, _stop)  # as Ctrl-C: what is half-made is removed on the way out
     threading.excepthook = _note  # TensorBoard's writer fails in a thread, then in the run too
     logging.raiseExceptions = False  # a train.log that cannot be written ends nothing
@@ -71,33 +64,23 @@ def launch(main: Callable[[], None]) -> NoReturn:
     if found is not None:
         # torch warns of looking for parameters without a gradient in an epoch that has none
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-    if found is not None and found.rank > 0:
-        begin_to_follow(ARGUMENTS, SHOW_TRACEBACKS)
+        if found.rank > 0:
+            begin_to_follow(ARGUMENTS, SHOW_TRACEBACKS)
     os.environ[FULL_ERROR] = "1"  # has Hydra raise its errors, to be put in our words below
     try:
-        if sys.argv[1:] in (["--help"], ["-h"]):  # with more, Hydra prints the same, more slowly
+        if ARGUMENTS in (["--help"], ["-h"]):  # with more, Hydra prints the same, more slowly
             print(help_page(Path(inspect.unwrap(main).__code__.co_filename).parent / "conf"))  # noqa: T201
             sys.exit(0)
-        _check_options(sys.argv[1:])
-        sys.argv[1:] = _continue_run([_expand_home(a) for a in sys.argv[1:]])
+        sys.argv[1:] = for_hydra(ARGUMENTS)
         main()
     except Exception as error:
         if SHOW_TRACEBACKS or not is_request(error):
             raise
-        _end_with(_translate(error))
+        _end_with(in_words(error))
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)  # noqa: T201
         sys.exit(INTERRUPTED)
     sys.exit(0)
-
-
-def is_request(error: Exception) -> bool:
-    """Whether an error is of what was asked for, and not of the code."""
-    if isinstance(error, (HymenopteraError, HydraException, OmegaConfBaseException, OSError)):
-        return True
-    # Hydra raises ValueError and others
-    frame = list(traceback.walk_tb(error.__traceback__))[-1][0]
-    return not {"hydra", "omegaconf"}.isdisjoint(Path(frame.f_code.co_filename).parts)
 
 
 def _stop(number: int, frame: FrameType | None) -> NoReturn:
@@ -122,7 +105,9 @@ def run(cfg: DictConfig) -> None:
     team: Team | None = None
     status = 1
     try:
-        checked = config.check(cfg)
+        # Preflight sees neither what a search chooses nor the jobs of another sweeper, and the run
+        # folder's path can be filled in only now; a second check of the others takes 9 ms
+        checked = check(cfg)
         del checked["sweep"]  # says how jobs are run, not what one is
         layout = place(checked["trainer"], os.environ) if alone else Layout()
         gc.disable()  # collecting while nothing but imports is allocated: a seventh of their time
@@ -148,7 +133,7 @@ def run(cfg: DictConfig) -> None:
         raise
     except Exception as error:
         if isinstance(error, OSError):
-            error = _disk_error(error, folder)
+            error = disk_error(error, folder)
         if alone and isinstance(error, RequestError):
             _leave_nothing(folder)
         if SHOW_TRACEBACKS or (alone and not isinstance(error, HymenopteraError)):
@@ -170,21 +155,6 @@ def run(cfg: DictConfig) -> None:
             team.end(status)
     if status == INTERRUPTED or (status and alone):
         sys.exit(status)
-
-
-def _disk_error(error: OSError, folder: Path) -> HymenopteraError:
-    """A file or folder that cannot be read or written, in words."""
-    what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-    if not folder.exists():  # Hydra had made it
-        return RunError(f"The run failed: {what}. Its folder {folder} is gone.")
-    if not (folder / "checkpoints").exists():
-        return RequestError(f"{what}.")
-    if not (folder / "checkpoints" / "last.ckpt").is_file():
-        return RunError(f"The run failed: {what}.")
-    return RunError(
-        f"The run failed: {what}.\nWhen that is mended, it goes on with: "
-        f"python train.py resume={folder}"
-    )
 
 
 class Preflight(Callback):
@@ -209,7 +179,7 @@ def _prepare(cfg: DictConfig) -> None:
     """
     found = launched(os.environ)
     follows = found is not None and found.rank > 0
-    trainer = config.check(cfg, files=not follows)["trainer"]
+    trainer = check(cfg, files=not follows)["trainer"]
     if found is not None:
         place(trainer, os.environ)
         if follows:
@@ -227,21 +197,6 @@ def _end_with(error: HymenopteraError) -> NoReturn:
     sys.exit(error.exit_status)
 
 
-def without_hydra(cfg: DictConfig) -> DictConfig:
-    """A composed config as it is checked: less Hydra's node, with a place for what a run leaves."""
-    job = cfg.copy()
-    OmegaConf.set_readonly(job, False)
-    with open_dict(job):
-        hydra = job.pop("hydra")
-        # interpolations of the run folder are resolved when there is one
-        for key in ("callbacks", "logger"):
-            for node in job.get(key, {}).values():
-                for name in ("dirpath", "save_dir"):
-                    if node and name in node:
-                        node[name] = str(hydra.run.dir)
-    return job
-
-
 def _leave_nothing(folder: Path) -> None:
     """Remove a run folder in which no training has begun, and its parent where that is empty."""
     if (folder / "checkpoints").exists() or (folder / "summary.json").exists():
@@ -250,98 +205,3 @@ def _leave_nothing(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     if folder.parent != Path.cwd() and folder.parent.is_dir() and not any(folder.parent.iterdir()):
         folder.parent.rmdir()
-
-
-def _check_options(arguments: list[str]) -> None:
-    for argument in arguments:
-        name = argument.split("=")[0]
-        if name.startswith("--") and not any(option.startswith(name) for option in OPTIONS):
-            raise RequestError(f"{argument}: there is no such option. {nearest(name, OPTIONS)}")
-
-
-def _expand_home(argument: str) -> str:
-    """KEY=~/PATH with the home folder in place: shells leave it, and Hydra cannot read it."""
-    key, sign, value = argument.partition("=")
-    return f"{key}={Path(value).expanduser()}" if sign and value.startswith("~/") else argument
-
-
-def _continue_run(arguments: list[str]) -> list[str]:
-    """With resume=RUN, put that run's own overrides and folder in front of the given ones."""
-    given = [a.removeprefix("resume=") for a in arguments if a.startswith("resume=")]
-    if not given or given[-1] in ("null", ""):
-        return arguments
-    path = Path(given[-1]).expanduser()
-    if not path.exists():
-        raise RequestError(
-            f"resume={given[-1]}: there is no such run folder or checkpoint. "
-            f"It takes one of the folders below runs/, or a .ckpt file in one."
-        )
-    folder = path if path.is_dir() else path.parent.parent
-    overrides = folder / ".hydra" / "overrides.yaml"
-    if path.is_dir() and not overrides.is_file():
-        raise RequestError(f"resume={given[-1]}: that is not a run folder, it has no .hydra/.")
-    if not overrides.is_file():
-        return arguments  # a checkpoint that was moved out of its run folder starts a new one
-    checkpoint = path if path.is_file() else folder / "checkpoints" / "last.ckpt"
-    if not checkpoint.is_file():
-        raise RequestError(
-            f"resume={given[-1]}: {checkpoint} does not exist, the run ended before its first "
-            f"epoch did. Start it again instead."
-        )
-    kept = [
-        override
-        for override in OmegaConf.to_object(OmegaConf.load(overrides))  # type: ignore[union-attr]
-        if not str(override).startswith("resume=")
-    ]
-    for override in map(str, kept):  # Hydra's own keys and options could have it run anything
-        if override.lstrip("+~").startswith(("hydra", "-")):
-            raise RequestError(
-                f"resume={given[-1]}: {overrides} holds {override}, which no run writes there. "
-                f"Resume folders only that you trust."
-            )
-    # the run keeps the overrides it was begun with: what is given now may yet be refused
-    quoted = str(folder).replace("\\", "\\\\").replace("'", "\\'")
-    return [*map(str, kept), *arguments, f"hydra.run.dir='{quoted}'", "hydra.output_subdir=null"]
-
-
-def _translate(error: Exception) -> HymenopteraError:
-    """Put an error of Hydra or OmegaConf into one to three lines, with the nearest valid words."""
-    if isinstance(error, HymenopteraError):
-        return error
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-        group, _, option = error.missing_cfg_file.rpartition("/")
-        hint = nearest(option, error.options or ())
-        return RequestError(f"{group}={option}: there is no such option of {group}. {hint}")
-    cause = error.__cause__
-    if isinstance(cause, OmegaConfBaseException) and cause.parent_node is not None:
-        root = cause.parent_node._get_root()
-        full_key = cause.full_key or str(cause.key)
-        return RequestError(f"{full_key}: there is no such key. {_nearest_key(full_key, root)}")
-    if isinstance(error, OverrideParseException):
-        return RequestError(
-            f"{error.override}: this cannot be read as KEY=VALUE. Quote values with spaces or "
-            f"signs: 'key=\"a value\"'."
-        )
-    if isinstance(error, OSError):
-        where = f"{error.filename}: " if error.filename else ""
-        return RequestError(f"{where}{error.strerror or error}. Nothing was written there.")
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return RequestError("\n".join(lines[:3]))
-
-
-def _nearest_key(key: str, root: Any) -> str:
-    """Nearest valid keys: by the whole name, or by the last part of it."""
-    container: dict[str, Any] = OmegaConf.to_container(root, resolve=False)  # type: ignore[assignment]
-    container.pop("hydra", None)
-    leaves = [k for k in config.flatten(container) if "_target_" not in k]
-    groups = [k for k, value in container.items() if isinstance(value, dict)]
-    last = key.rpartition(".")[2]
-    same = [k for k in leaves if k.rpartition(".")[2] == last]
-    if same:
-        return f"Did you mean {' or '.join(same[:3])}?"
-    parts = {k.rpartition(".")[2]: k for k in leaves}
-    hint = nearest(key, [*leaves, *groups])
-    if hint.startswith("Valid"):
-        by_part = nearest(last, parts)
-        hint = by_part if by_part.startswith("Did") else nearest(key, groups)
-    return hint

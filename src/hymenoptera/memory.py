@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from hymenoptera.data.datamodule import PictureDataModule
+from hymenoptera.data.base import PictureDataModule
 from hymenoptera.errors import RunError
 from hymenoptera.models.classifier import Classifier
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from hymenoptera.caching import Cut, cache_features
 from hymenoptera.callbacks.history import History
 from hymenoptera.config import build
-from hymenoptera.data.datamodule import PictureDataModule
+from hymenoptera.data.base import PictureDataModule
 from hymenoptera.device import Device, resolve_device
 from hymenoptera.errors import RequestError
 from hymenoptera.feeding import feed_decoded

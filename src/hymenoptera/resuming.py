@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from hymenoptera.data.datamodule import PictureDataModule
+from hymenoptera.data.base import PictureDataModule
 from hymenoptera.errors import RequestError
 from hymenoptera.models import checkpoint as checkpoints
 from hymenoptera.models import halfway

@@ -13,10 +13,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from hymenoptera.data.augmentation import Crops
-from hymenoptera.data.dataset import Draw, EpochSampler, PictureDataset
+from hymenoptera.data.dataset import PictureDataset
 from hymenoptera.data.decoded import Decoded, file_sizes, in_memory, plan_framed, plan_whole
 from hymenoptera.data.feed import Feed
 from hymenoptera.data.folders import Sample
+from hymenoptera.data.order import Draw, EpochSampler
 from hymenoptera.preprocessing import Preprocessing
 
 SIDE = 48

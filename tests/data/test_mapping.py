@@ -11,10 +11,10 @@ import pytest
 
 from conftest import write_pictures
 from hymenoptera.data.datamodule import ImageFolderDataModule
-from hymenoptera.data.dataset import EpochSampler
 from hymenoptera.data.dividing import divide
 from hymenoptera.data.folders import Index, index_folder
 from hymenoptera.data.mapping import mapped_table
+from hymenoptera.data.order import EpochSampler
 from hymenoptera.data.splits import Apart
 from hymenoptera.data.table import Samples, positions, together, without
 from hymenoptera.errors import RequestError

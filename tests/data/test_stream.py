@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from conftest import Ended, tiny_overrides, write_pictures
-from hymenoptera.data.dataset import EpochSampler
 from hymenoptera.data.folders import index_folder
+from hymenoptera.data.order import EpochSampler
 from hymenoptera.data.pictures import read_picture
 from hymenoptera.data.sharding import make_shards
 from hymenoptera.data.shards import shards_in
@@ -56,8 +56,8 @@ def test_they_hold_what_the_folder_does_and_are_divided_as_it_is(
     root = pictures / part
     made = make_shards(root, tmp_path / "out", shard_bytes=40_000)
     assert len(made["shards"]) > 3
-    data = module(tmp_path / "out", tmp_path / "f", test_fraction=apart.test_fraction)
-    data._apart = apart
+    parts: dict[str, Any] = {key: getattr(apart, key) for key in ("test_fraction", "folds", "fold")}
+    data = module(tmp_path / "out", tmp_path / "f", **parts)
     data.setup()
     index = index_folder(root, val_fraction=0.2, seed=0, apart=apart)
     for name in ("train", "val", "test"):
@@ -280,7 +280,7 @@ def test_bad_requests_of_the_command(
 def test_without_the_extra(tmp_path: Path, pictures: Path, monkeypatch: Any, shards: Path) -> None:
     import sys
 
-    from hymenoptera.config import check_extra
+    from hymenoptera.conflicts import check_extra
 
     monkeypatch.setitem(sys.modules, "webdataset", None)
     with pytest.raises(RequestError, match=r"pip install -e '.\[stream\]'"):

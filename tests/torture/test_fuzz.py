@@ -24,11 +24,11 @@ from hymenoptera.config import check
 from hymenoptera.data.archive import unpack
 from hymenoptera.data.pictures import unreadable_pictures
 from hymenoptera.errors import RequestError
-from hymenoptera.launch import _translate, is_request
 from hymenoptera.models.checkpoint import KEY, facts_inside
 from hymenoptera.models.weights import read_state_dict
 from hymenoptera.results.runs import find_runs, runs_table, sort_runs
 from hymenoptera.rules import RULES
+from hymenoptera.wording import in_words, is_request
 from loopback import zip_bytes
 from test_config import composed
 from torture.test_pictures import READ
@@ -100,7 +100,7 @@ def answer(overrides: list[str], folder: Path) -> str:
     except Exception as error:
         if not is_request(error):
             raise
-        return str(_translate(error))
+        return str(in_words(error))
     finally:
         GlobalHydra.instance().clear()
     return ""

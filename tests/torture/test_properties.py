@@ -7,8 +7,8 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hymenoptera.data.dataset import EpochSampler
 from hymenoptera.data.folders import Sample, stratified_split
+from hymenoptera.data.order import EpochSampler
 from hymenoptera.data.splits import Apart, fold_numbers
 from hymenoptera.data.splits import test_set as choose_test_set
 from hymenoptera.results.paired_tests import range_p, sign_flip_test

@@ -7,6 +7,7 @@ import pytorch_lightning as pl
 from omegaconf import OmegaConf
 from pytorch_lightning.loggers import TensorBoardLogger
 
+from hymenoptera.callbacks.history import history_of
 from hymenoptera.models.module import ClassifierModule
 
 THROUGHPUT = "throughput/train_images_per_s"
@@ -39,7 +40,7 @@ class Throughput(pl.Callback):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""
-        self._images = 0
+        self._images_before = history_of(trainer).images_trained
         self._began = self._ended = time.monotonic()
 
     def on_train_batch_end(
@@ -50,13 +51,13 @@ class Throughput(pl.Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Count the batch."""
-        self._images += len(batch[1])
+        """Stop the clock, until the next batch ends."""
         self._ended = time.monotonic()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log the epoch's figure."""
-        rate = self._images / (self._ended - self._began)
+        images = history_of(trainer).images_trained - self._images_before
+        rate = images / (self._ended - self._began)
         for logger in tensorboards(trainer):
             logger.experiment.add_scalar(THROUGHPUT, rate, trainer.global_step)
 

@@ -13,6 +13,11 @@ from hymenoptera.results.records import write_csv
 METRICS = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
 
 
+def history_of(trainer: pl.Trainer) -> "History":
+    """The history of a run, which each has."""
+    return next(c for c in trainer.callbacks if isinstance(c, History))  # type: ignore[attr-defined]
+
+
 class History(pl.Callback):
     """Keeps each epoch's metrics and writes metrics.csv after each.
 

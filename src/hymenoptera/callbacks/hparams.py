@@ -7,7 +7,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard.summary import hparams
 
 from hymenoptera.callbacks.boards import tensorboards
-from hymenoptera.callbacks.history import History
+from hymenoptera.callbacks.history import history_of
 from hymenoptera.config import flatten
 from hymenoptera.models.module import ClassifierModule
 
@@ -40,8 +40,7 @@ class Hparams(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log what the best epoch so far has."""
-        history = next(c for c in trainer.callbacks if isinstance(c, History))  # type: ignore[attr-defined]
-        best = history.best() or {}
+        best = history_of(trainer).best() or {}
         for logger in tensorboards(trainer):
             for name in METRICS:
                 logger.experiment.add_scalar(_best(name), best[name], trainer.global_step)

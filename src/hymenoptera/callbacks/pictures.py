@@ -6,7 +6,7 @@ import numpy as np
 import pytorch_lightning as pl
 
 from hymenoptera.callbacks.boards import tensorboards
-from hymenoptera.data.datamodule import PictureDataModule
+from hymenoptera.data.base import PictureDataModule
 from hymenoptera.models.module import ClassifierModule
 from hymenoptera.preprocessing import as_pictures
 from hymenoptera.results.pictures import picture_grid

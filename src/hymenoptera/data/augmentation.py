@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
-from hymenoptera.data.dataset import Draw
 from hymenoptera.data.decoded import Decoded
 from hymenoptera.data.folders import Sample
+from hymenoptera.data.order import Draw
 
 STEP_PX = 32  # the room for a batch's crops is a multiple of it: few shapes, reused memory
 FIELDS = 7  # of a row of Crops.table: start, width, top, left, height, width of the crop, flip

@@ -93,8 +93,12 @@ def parts_of(root: Path) -> tuple[Path, Path | None, list[str]]:
     classes = _classes(train_folder)
     if train_folder == root:
         return root, None, classes
-    val_folder = next((root / n for n in VALIDATION_NAMES if (root / n).is_dir()), None)
-    return train_folder, val_folder, classes
+    return train_folder, validation_part(root), classes
+
+
+def validation_part(root: Path) -> Path | None:
+    """The folder of a data set that validates, if there is one."""
+    return next((root / n for n in VALIDATION_NAMES if (root / n).is_dir()), None)
 
 
 def refuse_strange(val_folder: Path, train_folder: Path, classes: list[str]) -> None:

@@ -10,10 +10,10 @@ import torch
 from tqdm import tqdm
 
 from hymenoptera.atomic import write_file
-from hymenoptera.data.datamodule import PictureDataModule
-from hymenoptera.data.dataset import EpochSampler
+from hymenoptera.data.base import PictureDataModule
 from hymenoptera.data.dividing import divide
 from hymenoptera.data.folders import Index
+from hymenoptera.data.order import EpochSampler
 from hymenoptera.data.shards import (
     Shards,
     check_index,
@@ -80,8 +80,7 @@ class StreamDataModule(PictureDataModule):
             check_shards(root, description["shards"], self._folder)
         else:
             check_afar(self._root.rstrip("/"), description["shards"])
-        split: Any = {"val_fraction": self._val_fraction, "seed": self.seed, "apart": self._apart}
-        return divide(root, self._shards.table, **split)
+        return divide(root, self._shards.table, **self._split)
 
     def sampler(self, count: int, *, shuffle: bool, views: int | None) -> EpochSampler:
         """As of any data module, through some shards at a time where that is shuffled."""

@@ -66,7 +66,6 @@ class ClassifierModule(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.classifier = classifier
-        self._transfer = transfer
         self._parts = transfer.parts(classifier)
         # before a strategy wraps the module, which may give the parameters other shapes, and asks
         # for the gradients of all that are not frozen

@@ -7,7 +7,8 @@ from typing import Any
 from pytorch_lightning.callbacks import Callback, Checkpoint
 from pytorch_lightning.strategies import DDPStrategy, FSDPStrategy
 
-from hymenoptera.data.datamodule import PictureDataModule, all_cores
+from hymenoptera.cores import reader_count
+from hymenoptera.data.base import PictureDataModule
 from hymenoptera.device import Device
 from hymenoptera.errors import RequestError
 from hymenoptera.models.checkpoint import WholeCheckpointIO
@@ -71,7 +72,7 @@ def divide_cores(data: dict[str, Any], team: Team) -> dict[str, Any]:
     local_size = team.layout.local_size
     if data["num_workers"] != "auto" or local_size == 1:
         return data
-    return {**data, "num_workers": max(1, min(8, all_cores() // local_size))}
+    return {**data, "num_workers": reader_count(local_size)}
 
 
 def refuse_to_divide(data: PictureDataModule, team: Team) -> None:

@@ -1,6 +1,5 @@
 """Starts the processes of a run on this machine, and sees to it that none outlives the run."""
 
-import os
 import signal
 import socket
 import subprocess
@@ -11,6 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+from hymenoptera.cores import usable_cores
 from hymenoptera.errors import RequestError
 from hymenoptera.ranks.layout import wanted, wants_several
 
@@ -55,6 +55,7 @@ def start_and_wait(
             machines.
     """
     node = int(environ.get("NODE_RANK", 0))
+    threads = max(1, len(usable_cores()) // count)
     common = {
         "MASTER_ADDR": environ.get("MASTER_ADDR", "127.0.0.1"),
         "MASTER_PORT": environ.get("MASTER_PORT") or str(_free_port()),
@@ -62,7 +63,7 @@ def start_and_wait(
         "LOCAL_WORLD_SIZE": str(count),
         "GROUP_RANK": str(node),
         # left to themselves, all of them would compute on all cores
-        "OMP_NUM_THREADS": environ.get("OMP_NUM_THREADS") or str(max(1, _cores() // count)),
+        "OMP_NUM_THREADS": environ.get("OMP_NUM_THREADS") or str(threads),
     }
     workers = [
         subprocess.Popen(
@@ -112,8 +113,3 @@ def _free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     return port
-
-
-def _cores() -> int:
-    affinity = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))
-    return len(affinity(0))

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from hymenoptera.data.room import in_units
-from hymenoptera.results.tables import format_duration, format_interval
+from hymenoptera.results.tables import format_duration, format_interval, format_path
 
 
 def beginning(
@@ -47,7 +47,7 @@ def beginning(
         [
             f"pictures   {data['train_count']} to train on, {data['val_count']} to validate{apart},"
             f" in {len(data['classes'])} classes ({_few(data['classes'])}){left_out}",
-            f"           {_short(Path(data['root']))}",
+            f"           {format_path(Path(data['root']))}",
             *_index(index),
             f"model      {model['name']}, weights {model['weights']}, "
             f"{'new' if model['head_is_new'] else 'their own'} head",
@@ -58,7 +58,7 @@ def beginning(
             f"device     {device['name']}{threads}, precision {device['precision']}"
             f"{', channels last' if device['channels_last'] else ''}; {readers}",
             *_processes(device),
-            f"run folder {_short(folder)}{resumed}",
+            f"run folder {format_path(folder)}{resumed}",
         ]
     )
 
@@ -74,19 +74,19 @@ def ending(record: dict[str, Any], folder: Path, has_curves: bool) -> str:
             f"           95 % Wilson interval {format_interval(best['interval'])}",
             f"time       {format_duration(record['durations']['total_s'])}, "
             f"training {record['images_per_s']:.1f} pictures a second",
-            f"checkpoint {_short(folder / best['checkpoint'])}",
+            f"checkpoint {format_path(folder / best['checkpoint'])}",
         ]
     if (folder / "report.html").is_file():
-        lines.append(f"report     {_short(folder / 'report.html')}")
+        lines.append(f"report     {format_path(folder / 'report.html')}")
     if has_curves:
-        lines.append(f"curves     tensorboard --logdir {_short(folder.parent)}")
+        lines.append(f"curves     tensorboard --logdir {format_path(folder.parent)}")
     return "\n".join(lines)
 
 
 def interruption(folder: Path) -> str:
     """How to go on with a run that was interrupted."""
     if (folder / "checkpoints" / "last.ckpt").is_file():
-        return f"Interrupted. Go on with: python train.py resume={_short(folder)}"
+        return f"Interrupted. Go on with: python train.py resume={format_path(folder)}"
     return "Interrupted before its first checkpoint: there is nothing to go on from."
 
 
@@ -148,11 +148,6 @@ def _feed(feed: dict[str, Any] | None) -> list[str]:
 def _count(parameters: int) -> str:
     unit, name = (1e6, "M") if parameters >= 1e6 else (1e3, "k")
     return f"{parameters / unit:.1f} {name}"
-
-
-def _short(path: Path) -> Path:
-    """A path as it is named from here, where it lies below here."""
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _few(names: list[str], most: int = 6) -> str:

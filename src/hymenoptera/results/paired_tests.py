@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from hymenoptera.results.statistics import Array, Repeats
+from hymenoptera.results.statistics import Array, Repeats, own_answers
 
 SEED_SCATTER = 0.02
 """Standard deviation of accuracy from seed to seed that is allowed for where nothing shows it: no
@@ -39,7 +39,7 @@ def against_best(settings: Sequence[Array], best: int) -> list[float | None]:
     sequentially rejective multiple test procedure", 1979, for the exact test.
     """
     found: list[float | None] = [None] * len(settings)
-    runs = [_runs(answers) for answers in settings]
+    runs = [own_answers(answers) for answers in settings]
     pairs = {
         i: pair
         for i, answers in enumerate(settings)
@@ -98,14 +98,8 @@ def _fold_scatter(settings: list[Repeats]) -> tuple[float, float, float]:
     return float((rest**2).sum()) / freedom, math.nan, float(freedom)
 
 
-def _runs(answers: Array) -> Array:
-    """Without the repeats and pictures that a setting does not have."""
-    there = ~np.isnan(answers)
-    return answers[np.ix_(there.any(axis=1), there.any(axis=0))]
-
-
 def _common(difference: Array) -> Repeats | None:
-    both = _runs(difference)
+    both = own_answers(difference)
     return Repeats(both) if both.size else None
 
 

@@ -160,6 +160,15 @@ def write_test(folder: Path, result: dict[str, Any]) -> None:
     write_file(folder / "test.json", json.dumps(result, indent=2) + "\n")
 
 
+def read_epochs(folder: Path) -> list[dict[str, float]]:
+    """The rows of a run's metrics.csv; none where it is not there."""
+    path = folder / "metrics.csv"
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return [{key: float(cell) for key, cell in row.items()} for row in csv.DictReader(file)]
+
+
 def read_test(folder: Path) -> dict[str, Any] | None:
     """Read a run's test.json; None where it was not judged."""
     path = folder / "test.json"

@@ -1,7 +1,6 @@
 """The parts of a run's report that come from its predictions, each a piece of HTML."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from hymenoptera.results.figures import (
 from hymenoptera.results.metrics import Judgement, measure
 from hymenoptera.results.page import card, escape, figure, image, row, section, table
 from hymenoptera.results.run_files import RunFiles
-from hymenoptera.results.tables import format_interval
+from hymenoptera.results.tables import class_rows, metric_rows
 
 
 def judged(judgement: Judgement) -> str:
@@ -22,19 +21,7 @@ def judged(judgement: Judgement) -> str:
     found = measure(judgement)
     confusion = confusion_figure(np.array(found["confusion"]), judgement.classes)
     error = found["metrics"]["expected_calibration_error"]
-    rows = [
-        [name.replace("_", " "), f"{m['value']:.4f}", "{:.4f} to {:.4f}".format(*m["interval"])]
-        for name, m in found["metrics"].items()
-    ]
-    per_class = [
-        [
-            name,
-            str(figures["count"]),
-            *_share(figures["recall"]),
-            *_share(figures["precision_score"]),
-        ]
-        for name, figures in found["per_class"].items()
-    ]
+    metrics, per_class = metric_rows(found), class_rows(found)
     return section(
         "On the validation pictures",
         row(
@@ -51,14 +38,8 @@ def judged(judgement: Judgement) -> str:
             ),
         ),
         row(
-            card("Figures", table(["metric", "value", "95 % interval"], rows)),
-            card(
-                "Classes",
-                table(
-                    ["class", "pictures", "recall", "95 % interval", "precision", "95 % interval"],
-                    per_class,
-                ),
-            ),
+            card("Figures", table(metrics[0], metrics[1:])),
+            card("Classes", table(per_class[0], per_class[1:])),
             wide=True,
         ),
     )
@@ -135,9 +116,3 @@ def picture_table(run: RunFiles, thumbnails: Sequence[str]) -> str:
         f"<div class='scroll'><table id='pictures' class='pictures'><thead><tr>{head}</tr></thead>"
         f"<tbody>\n{chr(10).join(rows)}\n</tbody></table></div>",
     )
-
-
-def _share(share: dict[str, Any] | None) -> list[str]:
-    if share is None:
-        return ["", ""]
-    return [f"{100 * share['value']:.1f} %", format_interval(share["interval"])]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from hymenoptera.results.metrics import Judgement
-from hymenoptera.results.records import read_summary
+from hymenoptera.results.records import read_epochs, read_summary
 from hymenoptera.results.runs import UNFINISHED
 
 HEAT = Path("pictures") / "grad_cam"  # where a run keeps its heat maps, below its folder
@@ -49,15 +49,11 @@ def heat_file(folder: Path, path: str) -> Path:
 
 def read_run(folder: Path) -> RunFiles:
     """Read what a run left, as far as it got."""
-    metrics, config = folder / "metrics.csv", folder / ".hydra" / "config.yaml"
-    epochs = []
-    if metrics.is_file():
-        with metrics.open(newline="", encoding="utf-8") as file:
-            epochs = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+    config = folder / ".hydra" / "config.yaml"
     return RunFiles(
         folder,
         read_summary(folder) or {"status": UNFINISHED},
-        epochs,
+        read_epochs(folder),
         read_predictions(folder),
         config.read_text(encoding="utf-8") if config.is_file() else "",
     )

@@ -98,6 +98,16 @@ class Repeats:
         return float((rest**2).sum()) / freedom / rest.size
 
 
+def own_answers(answers: Array) -> Array:
+    """Without the repeats and pictures that a setting does not have.
+
+    Args:
+        answers: (K, N), NaN where it does not.
+    """
+    there = ~np.isnan(answers)
+    return answers[np.ix_(there.any(axis=1), there.any(axis=0))]
+
+
 def repeated_interval(answers: Array) -> tuple[float, float]:
     """95 % interval for a setting's accuracy, over its repeats and over pictures.
 

@@ -1,11 +1,10 @@
 """What is said of a sweep in words, in the console and on its page."""
 
 import shlex
-from pathlib import Path
 
 from hymenoptera.results.paired_tests import SEED_SCATTER
 from hymenoptera.results.sweeps import JobResult, Setting, Sweep
-from hymenoptera.results.tables import format_interval
+from hymenoptera.results.tables import format_interval, format_path
 
 OTHER_DATA = (
     "not all jobs had the same pictures (another manifest in summary.json): rows are compared by "
@@ -97,15 +96,11 @@ def notes(sweep: Sweep) -> list[str]:
             f"again      {rerun_command(winner)}",
             f"longer     {longer_command(winner)}",
         ]
-    lines.append(f"page       {_short(sweep.folder)}/sweep.html")
-    lines.append(f"curves     tensorboard --logdir {_short(sweep.folder)}")
+    folder = format_path(sweep.folder.resolve())
+    lines.append(f"page       {folder}/sweep.html")
+    lines.append(f"curves     tensorboard --logdir {folder}")
     return lines
 
 
 def _p(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"= {p:.3f}"
-
-
-def _short(path: Path) -> Path:
-    path = path.resolve()
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

@@ -1,6 +1,5 @@
 """What a sweep says: its jobs grouped into settings, compared with the best, and who won."""
 
-import csv
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,8 +10,8 @@ import numpy as np
 from hymenoptera.results.jobs import Manifest, State, read_manifest
 from hymenoptera.results.optimism import optimism_of_best
 from hymenoptera.results.paired_tests import against_best
-from hymenoptera.results.records import read_answers, read_summary, read_test
-from hymenoptera.results.statistics import Array, repeated_interval
+from hymenoptera.results.records import read_answers, read_epochs, read_summary, read_test
+from hymenoptera.results.statistics import Array, own_answers, repeated_interval
 
 REPEATED = ("seed", "data.fold")
 """Keys whose values are repeats of a setting, not settings."""
@@ -63,13 +62,7 @@ class JobResult:
     @cached_property
     def curve(self) -> list[dict[str, float]]:
         """Rows of its metrics.csv."""
-        path = self.folder / "metrics.csv"
-        if not path.is_file():
-            return []
-        with path.open(newline="", encoding="utf-8") as file:
-            return [
-                {key: float(value) for key, value in row.items()} for row in csv.DictReader(file)
-            ]
+        return read_epochs(self.folder)
 
 
 @dataclass
@@ -198,8 +191,7 @@ def _compare(sweep: Sweep) -> None:
     sweep.best.verdict = "best"
     answers = _answers(with_results)
     for setting, values in zip(with_results, answers, strict=True):
-        there = ~np.isnan(values)
-        own = values[np.ix_(there.any(axis=1), there.any(axis=0))]
+        own = own_answers(values)
         setting.count = own.shape[1]
         setting.interval = repeated_interval(own) if own.size else None
     best = with_results.index(sweep.best)

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Collection, Iterable, Sequence
 from itertools import zip_longest
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,21 +17,6 @@ MOST_CLASSES = 12  # in a confusion matrix on the console
 def measures_table(found: dict[str, Any]) -> str:
     """What `metrics.measure` gives, as text: accuracy, metrics, each class, the confusion."""
     classes = list(found["per_class"])
-    metrics = [["metric", "value", "95 % interval"]] + [
-        [name.replace("_", " "), f"{m['value']:.4f}", "{:.4f} to {:.4f}".format(*m["interval"])]
-        for name, m in found["metrics"].items()
-    ]
-    per_class = [["class", "pictures", "recall", "95 % interval", "precision", "95 % interval"]]
-    for name, figures in found["per_class"].items():
-        row = [name, str(figures["count"])]
-        for key in ("recall", "precision_score"):
-            share = figures[key]
-            row += (
-                [f"{100 * share['value']:.1f} %", format_interval(share["interval"])]
-                if share
-                else ["", ""]
-            )
-        per_class.append(row)
     recorded = ""
     if found.get("recorded") is not None:
         same = found["recorded"] == found["val_accuracy"]
@@ -39,8 +25,8 @@ def measures_table(found: dict[str, Any]) -> str:
     parts = [
         f"accuracy  {100 * found['val_accuracy']:.1f} % ({found['correct']} of {found['count']}), "
         f"95 % Wilson interval {format_interval(found['interval'])}{recorded}",
-        format_table(metrics),
-        format_table(per_class),
+        format_table(metric_rows(found)),
+        format_table(class_rows(found)),
     ]
     if len(classes) <= MOST_CLASSES:
         rows = [["true / predicted", *classes]]
@@ -50,6 +36,29 @@ def measures_table(found: dict[str, Any]) -> str:
         ]
         parts.append(format_table(rows))
     return "\n\n".join(parts)
+
+
+def metric_rows(found: dict[str, Any]) -> list[list[str]]:
+    """Each metric of `metrics.measure`, with its interval; the first row is the head."""
+    return [["metric", "value", "95 % interval"]] + [
+        [name.replace("_", " "), f"{m['value']:.4f}", "{:.4f} to {:.4f}".format(*m["interval"])]
+        for name, m in found["metrics"].items()
+    ]
+
+
+def class_rows(found: dict[str, Any]) -> list[list[str]]:
+    """The figures of each class, from `metrics.measure`; the first row is the head."""
+    rows = [["class", "pictures", "recall", "95 % interval", "precision", "95 % interval"]]
+    for name, figures in found["per_class"].items():
+        row = [name, str(figures["count"])]
+        for share in (figures["recall"], figures["precision_score"]):
+            row += (
+                [f"{100 * share['value']:.1f} %", format_interval(share["interval"])]
+                if share
+                else ["", ""]
+            )
+        rows.append(row)
+    return rows
 
 
 def make_table(
@@ -99,6 +108,11 @@ def format_duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def format_path(path: Path) -> Path:
+    """A path as it is named from here, where it lies below here."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def format_interval(interval: Sequence[float]) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from hydra.core.singleton import Singleton
 
+from hymenoptera.cores import usable_cores
 from hymenoptera.errors import RequestError
 from hymenoptera.results.jobs import Job
 from hymenoptera.sweeps.engines import Task, run_elsewhere
@@ -42,7 +43,7 @@ class Processes:
         self._pids: dict[int, int] = {}
         self._executors: dict[int, Any] = {}
         self._make_executor = ProcessPoolExecutor
-        self._shares = divide(_cores(), count)
+        self._shares = divide(usable_cores(), count)
         self._gpus = gpus
 
     def is_free(self) -> bool:
@@ -124,12 +125,7 @@ def pick_processes(asked: int | str, accelerator: str, jobs: int) -> tuple[int, 
         gpus = named[:count] if named else [str(number) for number in range(count)]
     if asked != "auto":
         return int(asked), gpus
-    return max(1, min(jobs, len(gpus) or min(len(_cores()), SHARE_OF_MEMORY))), gpus
-
-
-def _cores() -> list[int]:
-    affinity = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))
-    return sorted(affinity(0))
+    return max(1, min(jobs, len(gpus) or min(len(usable_cores()), SHARE_OF_MEMORY))), gpus
 
 
 def _begin_worker(parent: int, cores: list[int], log_path: str) -> None:

@@ -15,7 +15,6 @@ from omegaconf import DictConfig
 
 from hymenoptera import config as configs
 from hymenoptera.errors import RequestError
-from hymenoptera.launch import without_hydra
 from hymenoptera.ranks.layout import may_share
 from hymenoptera.results.sweeps import REPEATED
 
@@ -136,7 +135,7 @@ def checked(composed: DictConfig) -> dict[str, Any]:
     Raises:
         RequestError: as of `config.check`, or it cannot run in a sweep.
     """
-    config = configs.check(without_hydra(composed))
+    config = configs.check(configs.without_hydra(composed))
     if config["resume"] is not None:
         raise RequestError("resume goes on with one run: it cannot be swept with -m.")
     if may_share(config["trainer"], os.environ):
