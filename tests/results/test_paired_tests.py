@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import studentized_range, t
+from scipy.stats import norm, studentized_range, t
 
 from hymenoptera.results.paired_tests import (
     SEED_SCATTER,
@@ -164,3 +164,20 @@ def test_folds_that_are_hard_for_all_are_no_scatter() -> None:
     assert found[3] < 1e-6
     assert found[1] == 1  # nothing differs
     assert found[2] < found[1]
+
+
+def test_a_fold_that_one_setting_lost_does_not_shift_the_others() -> None:
+    """Folds differ by up to 16 points, the two settings by nothing in any of them."""
+    first = np.full((5, 500), np.nan)
+    for fold in range(5):
+        first[fold, 100 * fold : 100 * fold + 100] = np.arange(100) < 78 + 4 * fold
+    second = first.copy()
+    second[0] = np.nan
+    scatter, _, freedom = seed_scatter([first, second])
+    assert (scatter, freedom) == (pytest.approx(0, abs=1e-12), 3)
+
+
+def test_of_very_many_pictures_the_exact_test_is_the_normal_one() -> None:
+    differences = np.repeat([3.0, 1, -1, -2], [6_000, 40_000, 39_700, 9_000])
+    z = differences.sum() / np.sqrt((differences**2).sum())
+    assert sign_flip_test(differences) == pytest.approx(2 * norm.sf(abs(z)), rel=1e-2)

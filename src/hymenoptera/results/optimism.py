@@ -8,6 +8,7 @@ import numpy as np
 from hymenoptera.results.statistics import Array, Repeats
 
 STEPS = 300  # of the fit
+BLOCK = 100  # draws that are in memory at a time
 WIDENED = 1.5
 """Of a few accuracies the most likely distribution is wider than it truly is: what was seen of each
 counts as this much less certain. By simulation, with benchmarks/sweep_statistics.py."""
@@ -38,8 +39,13 @@ def optimism_of_best(settings: Sequence[Array], *, draws: int = 2000, seed: int 
     generator = np.random.default_rng(seed)
     scores = np.array([Repeats(answers).of_pictures for answers in settings])
     count = scores.shape[1]
-    weights = generator.multinomial(count, np.full(count, 1 / count), size=draws) / count
-    luck = weights @ scores.T - scores.mean(axis=1)  # (draws, settings)
+    # pictures that all settings answer alike are drawn together: there are many, of few kinds
+    kinds, counts = np.unique(scores, axis=1, return_counts=True)
+    resampled = [
+        generator.multinomial(count, counts / count, size=BLOCK) @ kinds.T / count
+        for _ in range(math.ceil(draws / BLOCK))
+    ]
+    luck = np.concatenate(resampled)[:draws] - scores.mean(axis=1)  # (draws, settings)
     repeats = np.array([len(answers) for answers in settings])
     deviations = np.where(repeats > 1, _seed_scatter(settings), 0.0) / np.sqrt(repeats)
     luck += generator.normal(size=luck.shape) * deviations

@@ -39,7 +39,6 @@ def against_best(settings: Sequence[Array], best: int) -> list[float | None]:
     sequentially rejective multiple test procedure", 1979, for the exact test.
     """
     found: list[float | None] = [None] * len(settings)
-    runs = [own_answers(answers) for answers in settings]
     pairs = {
         i: pair
         for i, answers in enumerate(settings)
@@ -48,7 +47,7 @@ def against_best(settings: Sequence[Array], best: int) -> list[float | None]:
     exact = {i: sign_flip_test(np.nansum(pair.values, axis=0)) for i, pair in pairs.items()}
     highest = 0.0
     while pairs:
-        scatter = seed_scatter([runs[best], *(runs[i] for i in pairs)])
+        scatter = seed_scatter([settings[best], *(settings[i] for i in pairs)])
         distances = {i: _distance(pair, scatter) for i, pair in pairs.items()}
         furthest = max(pairs, key=lambda i: distances[i][0])
         compared = len(pairs) + 1
@@ -65,14 +64,15 @@ def seed_scatter(settings: Sequence[Array]) -> tuple[float, float, float]:
     """How a run differs from the next of its setting, as all settings together show it.
 
     Args:
-        settings: (K, N) answers each, without rows that are empty.
+        settings: (K, N) answers each, of the same repeats; NaN where a setting does not have one.
 
     Returns:
         Variance of a run's accuracy, the part of it that the pictures of a run explain (NaN where
         repeats have other pictures each), and degrees of freedom; those are infinite where no
         setting has a second run and `SEED_SCATTER` stands in.
     """
-    repeated = [Repeats(answers) for answers in settings if len(answers) > 1]
+    found = [Repeats(own_answers(answers)) for answers in settings]
+    repeated = [one for one in found if len(one.values) > 1]
     if not repeated:
         return SEED_SCATTER**2, 0.0, math.inf
     if all(one.is_whole for one in repeated):
@@ -84,17 +84,32 @@ def seed_scatter(settings: Sequence[Array]) -> tuple[float, float, float]:
             float(np.average(shared, weights=weights)),
             float(sum(weights)),
         )
-    return _fold_scatter(repeated)
+    return _fold_scatter(np.array([_of_repeats(answers) for answers in settings]))
 
 
-def _fold_scatter(settings: list[Repeats]) -> tuple[float, float, float]:
-    """The same where a fold is harder or easier for all settings: what is left without that."""
-    folds = max(len(one.values) for one in settings)
-    means = np.array([one.of_repeats for one in settings if len(one.values) == folds])
-    if len(means) == 1:
-        return float(np.var(means, ddof=1)), math.nan, folds - 1.0
-    rest = means - means.mean(axis=0) - means.mean(axis=1, keepdims=True) + means.mean()
-    freedom = (len(means) - 1) * (folds - 1)
+def _of_repeats(answers: Array) -> Array:
+    """(K,) the mean of each repeat, NaN of one that a setting does not have."""
+    there = ~np.isnan(answers)
+    with np.errstate(invalid="ignore"):
+        means: Array = np.nansum(answers, axis=1) / there.sum(axis=1)
+    return means
+
+
+def _fold_scatter(means: Array) -> tuple[float, float, float]:
+    """The same where a fold is harder or easier for all settings: what is left without that.
+
+    Args:
+        means: (settings, folds).
+    """
+    of_all = means[:, ~np.isnan(means).any(axis=0)]
+    count, folds = of_all.shape
+    if count < 2 or folds < 2:  # how hard the folds are cannot be told from scatter
+        apart = [own for row in means if len(own := row[~np.isnan(row)]) > 1]
+        freedom = sum(len(own) - 1 for own in apart)
+        squares = sum(float(((own - own.mean()) ** 2).sum()) for own in apart)
+        return squares / freedom, math.nan, float(freedom)
+    rest = of_all - of_all.mean(axis=0) - of_all.mean(axis=1, keepdims=True) + of_all.mean()
+    freedom = (count - 1) * (folds - 1)
     return float((rest**2).sum()) / freedom, math.nan, float(freedom)
 
 
@@ -134,7 +149,7 @@ def sign_flip_test(differences: Array) -> float:
         if count:
             spaced = np.zeros(size * count + 1)
             spaced[::size] = _binomial(int(count))
-            shares = np.convolve(shares, spaced)
+            shares = _convolve(shares, spaced)
     sums = 2 * np.arange(len(shares)) - np.abs(whole).sum()
     return min(1.0, float(shares[np.abs(sums) >= abs(whole.sum())].sum()))
 
@@ -172,6 +187,15 @@ def range_p(distance: float, freedom: float, settings: int) -> float:
     within = ndtr(lowest) - ndtr(lowest - distance * math.sqrt(2) * spreads[:, None])
     inside = settings * within ** (settings - 1) @ bell
     return float(np.clip(weights @ (1 - inside), 0, 1))
+
+
+def _convolve(first: Array, second: Array) -> Array:
+    if len(first) * len(second) < 10**7:
+        return np.convolve(first, second)
+    from scipy.signal import fftconvolve
+
+    found: Array = fftconvolve(first, second)
+    return np.clip(found, 0, None)
 
 
 @lru_cache(maxsize=512)
