@@ -238,7 +238,10 @@ def write_table(
     """
     ends = np.cumsum([len(name) for name in names], dtype=np.int64)
     lines = sortable(names).argsort(kind="stable")
-    arrays |= {"names": np.frombuffer(b"".join(names), np.uint8), "ends": ends, "lines": lines}
+    joined = bytearray()
+    for start in range(0, len(names), CHUNK):  # at once, it would take 80 bytes more a name
+        joined += b"".join(names[start : start + CHUNK])
+    arrays |= {"names": np.frombuffer(joined, np.uint8), "ends": ends, "lines": lines}
     for name, (kind, _) in ARRAYS.items():
         np.save(folder / f"{name}.npy", arrays[name].astype(kind, copy=False))
     (folder / FACTS).write_text(json.dumps(facts, indent=1), encoding="utf-8")
