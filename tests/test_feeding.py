@@ -62,6 +62,7 @@ def test_a_run_on_decoded_pictures_is_the_run_on_files(
     }
 
 
+@pytest.mark.torture
 def test_a_run_augmented_on_the_device_goes_on_to_the_same_bytes(
     tmp_path: Path, run_train: Run, tiny: list[str], finished_run: Path
 ) -> None:

@@ -95,7 +95,7 @@ def test_a_sweep_groups_seeds_and_goes_on_with_added_values(
     assert "optimizer.weight_decay is 0.0 there and 0.1 here" in refused.err
 
 
-@pytest.mark.parametrize("engine", ["grid", "joblib"])
+@pytest.mark.parametrize("engine", ["grid", pytest.param("joblib", marks=pytest.mark.torture)])
 def test_kill_9_loses_no_job_that_was_done(
     tmp_path: Path,
     run_train: Run,
@@ -118,7 +118,7 @@ def test_kill_9_loses_no_job_that_was_done(
     assert all(after[number] == when for number, when in before.items())
 
 
-@pytest.mark.parametrize("engine", ["grid", "joblib"])
+@pytest.mark.parametrize("engine", ["grid", pytest.param("joblib", marks=pytest.mark.torture)])
 def test_ctrl_c_stops_at_the_batch_and_names_the_command(
     tmp_path: Path, start_train: Callable[..., Process], tiny: list[str], engine: str
 ) -> None:
@@ -136,6 +136,7 @@ def test_ctrl_c_stops_at_the_batch_and_names_the_command(
     assert (tmp_path / "runs" / "s" / "sweep.html").exists()
 
 
+@pytest.mark.torture
 def test_ctrl_c_twice_leaves_at_once_and_the_sweep_goes_on_from_the_checkpoint(
     tmp_path: Path, run_train: Run, start_train: Callable[..., Process], tiny: list[str]
 ) -> None:

@@ -135,7 +135,13 @@ def wait_for(condition: Callable[[], bool], process: Process, timeout_s: float =
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("more", [[], ["model=efficientnet_b0", "scheduler=one_cycle"]])
+@pytest.mark.parametrize(
+    "more",
+    [
+        [],
+        pytest.param(["model=efficientnet_b0", "scheduler=one_cycle"], marks=pytest.mark.torture),
+    ],
+)
 def test_a_killed_run_goes_on_as_if_it_had_not_been(
     tmp_path: Path,
     run_train: Run,

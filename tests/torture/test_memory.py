@@ -32,6 +32,7 @@ def test_out_of_memory_names_the_batch(tmp_path: Path, tiny: list[str], kind: st
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "failed"
 
 
+@pytest.mark.torture
 def test_batches_are_halved_and_accumulated(
     tmp_path: Path, run_train: Callable[..., Ended], tiny: list[str]
 ) -> None:

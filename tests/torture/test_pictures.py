@@ -208,19 +208,19 @@ def test_unreadable_pictures_are_skipped_counted_and_listed(
 def test_a_picture_removed_between_indexing_and_reading(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from hymenoptera.data import datamodule
+    from hymenoptera.data import indexed
     from hymenoptera.data.datamodule import ImageFolderDataModule
     from hymenoptera.errors import RequestError
 
     root = write_pictures(tmp_path / "x", {"train": {"ash": 3, "birch": 3}, "val": {"ash": 1}})
-    find = datamodule.index_folder
+    find = indexed.index_folder
 
     def find_and_lose(*args: object, **options: object) -> object:
         index = find(*args, **options)
         (root / "train" / "ash" / "001.png").unlink(missing_ok=True)
         return index
 
-    monkeypatch.setattr(datamodule, "index_folder", find_and_lose)
+    monkeypatch.setattr(indexed, "index_folder", find_and_lose)
     with pytest.raises(RequestError, match=r"1 of the pictures cannot be read: .*001\.png"):
         ImageFolderDataModule(root=str(root)).setup()
     (root / "train" / "ash" / "001.png").write_bytes(saved(RGB))
