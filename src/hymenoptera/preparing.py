@@ -95,8 +95,9 @@ class Run:
         last = self.folder / "checkpoints" / "last.ckpt"
         self.history.rows.clear()
         if last.is_file():
-            manifest_hash = self.record["data"]["manifest_hash"]
-            self.resumed_step = go_on(last, self.classifier, self.data, manifest_hash)
+            self.resumed_step = go_on(
+                last, self.classifier, self.data, self.record["data"], self.config
+            )
             self.resume = last
 
     def loggers(self) -> dict[str, Any]:
@@ -161,7 +162,7 @@ def prepare(
     data.rank, data.world_size = team.layout.rank, team.size
     step = 0
     if resume is not None:
-        step = go_on(resume, classifier, data, manifest_hash)
+        step = go_on(resume, classifier, data, data_facts, config)
     cut = cache_features(classifier, transfer, data, device, manifest_hash)
     feed = None
     if cut is None:
