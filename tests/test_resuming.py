@@ -1,6 +1,7 @@
 """What a run may go on from, and what is refused."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ import torch
 from hymenoptera.data.datamodule import ImageFolderDataModule
 from hymenoptera.errors import RequestError
 from hymenoptera.models.checkpoint import KEY, load_checkpoint
+from hymenoptera.preparing import Run
 from hymenoptera.resuming import go_on
 
 PROGRESS = "epoch_loop.batch_progress"
@@ -60,3 +62,17 @@ def test_in_the_middle_of_an_epoch_its_order_must_stay(
     checkpoint["loops"]["fit_loop"][PROGRESS]["current"]["processed"] = 0
     torch.save(checkpoint, last)
     resumed(last, pictures, **changed)  # between two epochs it may change
+
+
+def test_smaller_batches_go_back_to_where_the_run_began(last: Path, pictures: Path) -> None:
+    """Memory ran out in a run that goes on from elsewhere, before it saved anything."""
+    loaded = load_checkpoint(last)
+    data = resumed(last, pictures)
+    data.batch_size = 4  # it was 8
+    run = SimpleNamespace(
+        **{"folder": last.parent / "run", "resume": last, "config": loaded.config, "data": data},
+        **{"classifier": loaded.classifier, "record": {"data": data.facts()}},
+        history=SimpleNamespace(rows=[{"epoch": 1}]),
+    )
+    Run.go_back(run)
+    assert (data.first_batch, run.history.rows) == (2, [])

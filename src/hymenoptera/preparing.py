@@ -91,14 +91,15 @@ class Run:
         )
 
     def go_back(self) -> None:
-        """Take up the run's last checkpoint, or begin anew where it has none."""
+        """Take up the run's last checkpoint, or what it began with where it has none."""
         last = self.folder / "checkpoints" / "last.ckpt"
         self.history.rows.clear()
         if last.is_file():
-            self.resumed_step = go_on(
-                last, self.classifier, self.data, self.record["data"], self.config
-            )
             self.resume = last
+        if self.resume is not None:
+            self.resumed_step = go_on(
+                self.resume, self.classifier, self.data, self.record["data"], self.config
+            )
 
     def loggers(self) -> dict[str, Any]:
         """Their nodes; in a resumed run, with the step after which older events are void."""
