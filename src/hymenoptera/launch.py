@@ -30,6 +30,7 @@ from hymenoptera.arguments import for_hydra
 from hymenoptera.config import check, without_hydra
 from hymenoptera.errors import HymenopteraError, RequestError, RunError
 from hymenoptera.help_page import help_page
+from hymenoptera.parent import STARTER, end_with_parent
 from hymenoptera.ranks.follow import begin_to_follow, follow
 from hymenoptera.ranks.layout import Layout, launched, place, wanted
 from hymenoptera.ranks.workers import count_here, start_and_wait
@@ -60,6 +61,8 @@ def launch(main: Callable[[], None]) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # LANG=C has no ±
             stream.reconfigure(errors="replace")
+    if STARTER in os.environ:
+        end_with_parent(int(os.environ.pop(STARTER)))
     found = launched(os.environ)
     if found is not None:
         # torch warns of looking for parameters without a gradient in an epoch that has none

@@ -91,13 +91,15 @@ class Run:
         )
 
     def go_back(self) -> None:
-        """Take up the run's last checkpoint, or begin anew where it has none."""
+        """Take up the run's last checkpoint, or what it began with where it has none."""
         last = self.folder / "checkpoints" / "last.ckpt"
         self.history.rows.clear()
         if last.is_file():
-            manifest_hash = self.record["data"]["manifest_hash"]
-            self.resumed_step = go_on(last, self.classifier, self.data, manifest_hash)
             self.resume = last
+        if self.resume is not None:
+            self.resumed_step = go_on(
+                self.resume, self.classifier, self.data, self.record["data"], self.config
+            )
 
     def loggers(self) -> dict[str, Any]:
         """Their nodes; in a resumed run, with the step after which older events are void."""
@@ -161,7 +163,7 @@ def prepare(
     data.rank, data.world_size = team.layout.rank, team.size
     step = 0
     if resume is not None:
-        step = go_on(resume, classifier, data, manifest_hash)
+        step = go_on(resume, classifier, data, data_facts, config)
     cut = cache_features(classifier, transfer, data, device, manifest_hash)
     feed = None
     if cut is None:

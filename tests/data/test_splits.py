@@ -136,3 +136,18 @@ def test_the_record_says_what_is_kept_apart(tmp_path: Path) -> None:
     assert (facts["train_count"], facts["val_count"], facts["test_count"]) == (18, 6, 6)
     assert facts["test_count_by_class"] == {"ash": 2, "birch": 4}
     assert len(facts["test_manifest_hash"]) == 64
+
+
+def test_the_record_knows_parts_of_the_same_pictures_apart(tmp_path: Path) -> None:
+    root = write_pictures(tmp_path / "x", {"": {"ash": 10, "birch": 20}})
+    facts = []
+    for map_from in (None, 1):  # a list, and an index that is mapped
+        for fold in (0, 1):
+            options = {"folds": 4, "fold": fold, "index_folder": str(tmp_path / "index")}
+            data = ImageFolderDataModule(root=str(root), map_from=map_from, **options)
+            data.setup()
+            facts.append(data.facts())
+    first, second, *mapped = ((f["manifest_hash"], f["val_manifest_hash"]) for f in facts)
+    assert first[0] == second[0]
+    assert first[1] != second[1]
+    assert mapped == [first, second]

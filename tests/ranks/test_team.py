@@ -3,6 +3,7 @@
 import socket
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -74,11 +75,26 @@ def test_a_process_that_is_not_ready_ends_the_waiting(teams: list[Team]) -> None
     leader.release()
 
 
-def test_who_does_not_come_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("layout", "hosts"), [(Layout(0, 3, 0, 3), {"127.0.0.1"}), (Layout(0, 3), {""})]
+)
+def test_who_does_not_come_is_missed(
+    monkeypatch: pytest.MonkeyPatch, layout: Layout, hosts: set[str]
+) -> None:
+    """Who is waited for on this machine only can come from nowhere else."""
+    found: list[str] = []
+    create_server = socket.create_server
+
+    def note(address: tuple[str, int], **options: Any) -> socket.socket:
+        found.append(address[0])
+        return create_server(address, **options)
+
+    monkeypatch.setattr(socket, "create_server", note)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         monkeypatch.setenv("MASTER_PORT", str(probe.getsockname()[1]))
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     monkeypatch.setattr("hymenoptera.ranks.team.ARRIVAL_S", 0.2)
     with pytest.raises(RunError, match="2 of 3 processes did not come within 0 s"):
-        meeting.gather(Layout(0, 3, 0, 3))
+        meeting.gather(layout)
+    assert set(found) == hosts

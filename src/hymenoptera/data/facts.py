@@ -17,7 +17,7 @@ from hymenoptera.data.table import Samples, labels_of, together
 def facts_of(
     index: Index, skipped: Mapping[Path, str], apart: Apart, indexed: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    """Manifest hash, classes, counts, skipped files.
+    """Manifest hashes, classes, counts, skipped files.
 
     Args:
         index: of the pictures.
@@ -29,6 +29,7 @@ def facts_of(
     return {
         "root": str(index.root.resolve()),
         "manifest_hash": hash_of(index, together(index.train, index.val)),
+        "val_manifest_hash": hash_of(index, index.val),
         "classes": index.classes,
         "train_count": len(index.train),
         "val_count": len(index.val),

@@ -16,6 +16,8 @@ from hymenoptera.errors import RunError
 from hymenoptera.ranks.layout import Layout, is_slurm
 from hymenoptera.ranks.team import ARRIVAL_S, Team
 
+LOOPBACK = "127.0.0.1"
+
 
 def gather(layout: Layout, say: Callable[[str], None] | None = None) -> Team:
     """Bring the processes of a run together; returns when all are there.
@@ -36,14 +38,19 @@ def gather(layout: Layout, say: Callable[[str], None] | None = None) -> Team:
     team = Team(layout, environment)
     team.say = say or team.say
     host, port = environment.main_address, environment.main_port
+    # nobody from elsewhere has business here where all are on this machine
+    door_host = LOOPBACK if layout.node_count == 1 else ""
     token, door = secrets.token_hex(16), None
     try:
         if team.is_leader:
-            door = socket.create_server(("", 0), backlog=layout.world_size)
+            door = socket.create_server((door_host, 0), backlog=layout.world_size)
+        makes_store = team.is_leader and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+        own_socket = makes_store and door_host == host  # otherwise torch's listens everywhere
         team.store = TCPStore(
             host,
             port,
-            is_master=team.is_leader and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True",
+            is_master=makes_store,
+            master_listen_fd=socket.create_server((host, port)).detach() if own_socket else None,
             timeout=timedelta(seconds=ARRIVAL_S),
             wait_for_workers=False,
             multi_tenant=True,  # the computation's own store comes to the same port later
@@ -53,7 +60,7 @@ def gather(layout: Layout, say: Callable[[str], None] | None = None) -> Team:
             team.store.set(key, f"{door.getsockname()[1]} {token}")
         else:
             number, token = team.store.get(key).decode().split()
-            team.join(host, int(number), token)
+            team.join(door_host or host, int(number), token)
     except (torch.distributed.DistError, RuntimeError, OSError) as error:
         raise RunError(
             f"Process {layout.rank} of {layout.world_size} found no meeting point at "

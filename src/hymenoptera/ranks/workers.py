@@ -1,5 +1,6 @@
 """Starts the processes of a run on this machine, and sees to it that none outlives the run."""
 
+import os
 import signal
 import socket
 import subprocess
@@ -12,6 +13,7 @@ from typing import Any, NoReturn
 
 from hymenoptera.cores import usable_cores
 from hymenoptera.errors import RequestError
+from hymenoptera.parent import STARTER
 from hymenoptera.ranks.layout import wanted, wants_several
 
 GRACE_S = 20.0
@@ -45,7 +47,7 @@ def start_and_wait(
 ) -> NoReturn:
     """Run `python train.py ARGUMENTS` in so many processes, and end with the first one's status.
 
-    Ctrl-C, SIGTERM and SIGHUP are passed on to all of them.
+    Ctrl-C, SIGTERM and SIGHUP are passed on to all of them; where this process is killed, they end.
 
     Args:
         count: how many on this machine.
@@ -62,6 +64,7 @@ def start_and_wait(
         "WORLD_SIZE": str(count * nodes),
         "LOCAL_WORLD_SIZE": str(count),
         "GROUP_RANK": str(node),
+        STARTER: str(os.getpid()),
         # left to themselves, all of them would compute on all cores
         "OMP_NUM_THREADS": environ.get("OMP_NUM_THREADS") or str(threads),
     }

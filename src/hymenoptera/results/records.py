@@ -62,7 +62,8 @@ def write_summary(folder: Path, summary: dict[str, Any]) -> None:
             `num_workers`, `channels_last`, `compile`, as resolved; `processes` on `num_nodes`
             machines, their `strategy` (null for one), `batch_size` of a step of all of them, and
             `lr_scale`, by which the optimizer's rate was multiplied.
-        data: `root`, `manifest_hash`, `classes`, counts by part and class, `ignored_files`,
+        data: `root`, `manifest_hash` of the pictures to train on and to validate,
+            `val_manifest_hash`, `classes`, counts by part and class, `ignored_files`,
             `skipped_pictures` with the reason of each; `apart`: `test_fraction`, `folds`, `fold`
             and `seed` of what is kept apart, and `test_manifest_hash`, of the test set that
             test_set.tsv lists, or null; `index`, of a large folder: whether it knows the files'

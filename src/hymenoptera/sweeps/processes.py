@@ -3,8 +3,6 @@
 import logging
 import os
 import signal
-import threading
-import time
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import suppress
 from itertools import pairwise
@@ -14,6 +12,7 @@ from hydra.core.singleton import Singleton
 
 from hymenoptera.cores import usable_cores
 from hymenoptera.errors import RequestError
+from hymenoptera.parent import end_with_parent
 from hymenoptera.results.jobs import Job
 from hymenoptera.sweeps.engines import Task, run_elsewhere
 
@@ -137,10 +136,4 @@ def _begin_worker(parent: int, cores: list[int], log_path: str) -> None:
     output = os.open(log_path, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
     os.dup2(output, 1)
     os.dup2(output, 2)
-
-    def end_with_parent() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
-
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    end_with_parent(parent)
