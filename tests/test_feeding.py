@@ -3,9 +3,11 @@
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import pytorch_lightning as pl
 import torch
 
 from conftest import Ended
@@ -14,6 +16,8 @@ from hymenoptera.data.datamodule import ImageFolderDataModule
 from hymenoptera.device import Device, resolve_device
 from hymenoptera.errors import RequestError
 from hymenoptera.preprocessing import Preprocessing
+from hymenoptera.sweeps.engines import Task
+from hymenoptera.sweeps.processes import Processes
 
 Run = Callable[..., Ended]
 FILES = ("metrics.csv", "predictions.csv")
@@ -64,10 +68,10 @@ def test_a_run_on_decoded_pictures_is_the_run_on_files(
 
 @pytest.mark.torture
 def test_a_run_augmented_on_the_device_goes_on_to_the_same_bytes(
-    tmp_path: Path, run_train: Run, tiny: list[str], finished_run: Path
+    tmp_path: Path, run_train: Run, hymenoptera: Run, tiny: list[str], finished_run: Path
 ) -> None:
     command = [*tiny, "trainer=cpu", "data.augment_on=device", "data.cache=disk"]
-    assert run_train(*command, "hydra.run.dir=whole").status == 0
+    assert run_train(*command, "data.cache=ram", "hydra.run.dir=whole").status == 0
     assert run_train(*command, "hydra.run.dir=parts", "trainer.max_epochs=1").status == 0
     ended = run_train("resume=parts", "trainer.max_epochs=2")
     assert ended.status == 0, ended.err
@@ -76,19 +80,10 @@ def test_a_run_augmented_on_the_device_goes_on_to_the_same_bytes(
     whole = tmp_path / "whole"
     assert same_bytes(whole, tmp_path / "parts")
     assert (whole / "pictures" / "augmented.png").is_file()
+    assert "recorded  the same\n" in hymenoptera("evaluate", "whole").out
     # the same crops as on the CPU, to one level of 255; training amplifies that
     for name in FILES[:1]:
         assert numbers(whole / name) == pytest.approx(numbers(finished_run / name), abs=0.1)
-
-
-def test_crops_keep_their_place_in_any_precision(
-    tmp_path: Path, run_train: Run, tiny: list[str]
-) -> None:
-    """A batch is converted to bf16 before it comes to the device: a crop's numbers must not be."""
-    command = [*tiny, "trainer=cpu", "data.augment_on=device", "trainer.max_epochs=1"]
-    ended = run_train(*command, "trainer.precision=bf16-true", "channels_last=true")
-    assert ended.status == 0, ended.err
-    assert "precision bf16-true, channels last" in ended.out
 
 
 @pytest.fixture
@@ -101,12 +96,49 @@ def data(pictures: Path, tmp_path: Path) -> ImageFolderDataModule:
     return module
 
 
-def fed(data: ImageFolderDataModule, device: Device | None = None, crop_px: int = 32) -> dict:
-    preprocessing = Preprocessing(36, crop_px, (0.5,) * 3, (0.2,) * 3, "bilinear")
+def fed(data: ImageFolderDataModule, device: Device | None = None, **place: int) -> dict:
+    preprocessing = Preprocessing(36, 32, (0.5,) * 3, (0.2,) * 3, "bilinear")
     data.use(preprocessing)
-    return feeding.feed_decoded(
-        data, preprocessing, device or resolve_device("cpu", "auto", "auto"), "manifest"
+    device = device or resolve_device("cpu", "auto", "auto")
+    return feeding.feed_decoded(data, preprocessing, device, "manifest", **place)
+
+
+class Seen(pl.LightningModule):
+    """Keeps the pictures that it is given to train on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.images: list[torch.Tensor] = []
+        self.automatic_optimization = False
+
+    def training_step(self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int) -> None:
+        self.images.append(batch[0])
+
+    def configure_optimizers(self) -> None:
+        pass
+
+
+def test_crops_keep_their_place_in_any_precision(data: ImageFolderDataModule) -> None:
+    """A batch is converted to bf16 before it comes to the device: a crop's numbers must not be."""
+    data.feed_options = feeding.FeedOptions("ram", "auto", Path("unused"), "device")
+    fed(data)
+    expected = [data.on_after_batch_transfer(batch, 0)[0] for batch in data.train_dataloader()]
+    seen = Seen()
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        precision="bf16-true",
+        max_epochs=1,
+        limit_val_batches=0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
     )
+    trainer.fit(seen, datamodule=data)
+    assert len(seen.images) == len(expected) == 6
+    for images, wanted in zip(seen.images, expected, strict=True):
+        assert images.dtype == torch.bfloat16
+        assert torch.equal(images, wanted.to(torch.bfloat16))
 
 
 def test_what_does_not_fit_into_memory_says_how_much_it_takes(
@@ -143,10 +175,41 @@ def test_a_gpu_gets_decoded_pictures_where_they_fit(
 ) -> None:
     data.feed_options = feeding.FeedOptions("auto", "auto", Path("unused"), "auto")
     monkeypatch.setattr(feeding.room, "free_memory_bytes", lambda: host_bytes)
-    monkeypatch.setattr(Device, "free_bytes", lambda self: device_bytes)
+    monkeypatch.setattr(Device, "free_bytes", lambda self, local_rank: device_bytes)
     facts = fed(data, GPU)
     assert (facts["cache"], facts["augment_on"]) == (cache, augment_on)
     assert facts.get("on_device") == on_device
+
+
+def test_each_process_asks_its_own_gpu(
+    data: ImageFolderDataModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = {4: (1e5, 1e9), 6: (1e9, 1e9)}  # bytes, by the GPU's number
+    monkeypatch.setattr(torch.cuda, "mem_get_info", free.__getitem__)
+    data.feed_options = feeding.FeedOptions("ram", "auto", Path("unused"), "device")
+    several = replace(GPU, index=4, indices=[4, 6])
+    found = [fed(data, several, processes=2, local_rank=rank)["on_device"] for rank in (0, 1)]
+    assert found == [False, True]
+
+
+def test_jobs_beside_each_other_divide_the_memory(
+    data: ImageFolderDataModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("joblib")
+    processes = Processes(Task(*[None] * 3, folder=tmp_path), 3, [])
+    monkeypatch.setattr(processes, "_make_executor", dict)
+    auto = feeding.FeedOptions("auto", "auto", Path("unused"), "auto")
+    monkeypatch.setattr(feeding.room, "free_memory_bytes", lambda: 1_000_000)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda index: (1e9, 1e9))
+    data.feed_options = auto
+    assert fed(data, GPU)["cache"] == "ram"  # for which there are 500 kB
+    for name, value in processes._worker(2)["env"].items():
+        monkeypatch.setenv(name, value)
+    assert fed(data, GPU)["cache"] == "none"
+    monkeypatch.setattr(feeding.room, "free_memory_bytes", lambda: 300_000)
+    data.feed_options = replace(auto, cache="ram")
+    with pytest.raises(RequestError, match=r"take 175 kB .*, and 100 kB of memory are free"):
+        fed(data, GPU)
 
 
 def test_a_gpu_s_defaults_do_not_override_what_is_asked_for(data: ImageFolderDataModule) -> None:

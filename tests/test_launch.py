@@ -1,13 +1,46 @@
-"""Answers that need no training: help, the config, and how quickly nothing is imported."""
+"""Answers that need no training: help, the config, and how quickly nothing is imported.
 
+And what becomes of a job, whose training is pretended.
+"""
+
+import json
+import logging
 import subprocess
 import sys
+import weakref
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hydra.types import RunMode
+from omegaconf import OmegaConf
+from torch._utils import ExceptionWrapper
 
 from conftest import ROOT, Ended
+from hymenoptera import launch, training
+from hymenoptera.errors import RunError
 
 Run = Callable[..., Ended]
+Job = Callable[..., Path]
+
+
+@pytest.fixture
+def run_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
+    """Run a job, of a sweep or alone, with something in place of training; to its folder."""
+
+    def run(train: Callable[..., int], mode: RunMode) -> Path:
+        place = SimpleNamespace(output_dir=str(tmp_path))
+        hydra = SimpleNamespace(mode=mode, runtime=place, overrides=SimpleNamespace(task=[]))
+        checked = {"sweep": {}, "trainer": {"devices": 1, "num_nodes": 1}}
+        monkeypatch.setattr(launch.HydraConfig, "get", lambda: hydra)
+        monkeypatch.setattr(launch, "check", lambda cfg: checked)
+        monkeypatch.setattr(training, "train", train)
+        launch.run(OmegaConf.create({"find_lr": None}))
+        return tmp_path
+
+    return run
 
 
 def test_help_names_every_group_with_its_options_and_six_examples(
@@ -85,3 +118,50 @@ def test_full_errors_are_still_to_be_had(tmp_path: Path, run_train: Run) -> None
     assert ended.returncode == 1
     assert "Traceback" in ended.stderr
     assert "ConfigCompositionException" in ended.stderr
+
+
+def test_a_job_of_a_sweep_leaves_no_memory_to_the_next_one(run_job: Job) -> None:
+    class Run:
+        itself: Any
+
+    kept: list[weakref.ref[Run]] = []
+
+    def train(*job: Any) -> int:
+        run = Run()
+        run.itself = run  # as Trainer and data do
+        kept.append(weakref.ref(run))
+        return 0
+
+    run_job(train, RunMode.MULTIRUN)
+    assert kept[0]() is None
+
+
+def fail_while_reading(*job: Any) -> int:
+    """As a DataLoader does whose process could not read a picture."""
+    try:
+        raise RunError("a.png cannot be read as a picture (truncated).")
+    except RunError:
+        wrapped = ExceptionWrapper(where="in DataLoader worker process 0")
+    wrapped.reraise()
+    return 0
+
+
+def test_a_picture_that_fails_while_a_run_prepares_is_one_line_and_a_record(
+    run_job: Job, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run_job(fail_while_reading, RunMode.RUN)
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == "a.png cannot be read as a picture (truncated).\n"
+    record = json.loads((tmp_path / "summary.json").read_text())
+    assert record["status"] == "failed"
+    assert record["error"] == "a.png cannot be read as a picture (truncated)."
+
+
+def test_and_likewise_in_a_sweep_which_goes_on(
+    run_job: Job, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.ERROR)
+    folder = run_job(fail_while_reading, RunMode.MULTIRUN)
+    assert caplog.messages == ["a.png cannot be read as a picture (truncated)."]
+    assert json.loads((folder / "summary.json").read_text())["status"] == "failed"

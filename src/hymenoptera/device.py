@@ -45,10 +45,14 @@ class Device:
         devices = len(self.indices) if self.accelerator == "cpu" else self.indices
         return {**self.trainer_options(), "devices": devices}
 
-    def free_bytes(self) -> float:
-        """What its memory has room for; a CPU's is not asked: its pictures are there anyway."""
+    def free_bytes(self, local_rank: int = 0) -> float:
+        """What its memory has room for; a CPU's is not asked: its pictures are there anyway.
+
+        Args:
+            local_rank: of the process, each of which has its own device.
+        """
         if self.accelerator == "cuda":
-            return torch.cuda.mem_get_info(self.index)[0]
+            return torch.cuda.mem_get_info(self.indices[local_rank])[0]
         if self.accelerator == "mps":
             return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
         return math.inf

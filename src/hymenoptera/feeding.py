@@ -20,6 +20,7 @@ def feed_decoded(
     device: Device,
     manifest_hash: str,
     processes: int = 1,
+    local_rank: int = 0,
 ) -> dict[str, Any]:
     """Have the data keep decoded pictures, where the config or the device says so.
 
@@ -29,6 +30,7 @@ def feed_decoded(
         device: that the run uses.
         manifest_hash: of the pictures.
         processes: of the run on this machine, among which its memory is divided.
+        local_rank: of this one among them.
 
     Returns:
         What the record says of it; see `records.write_summary`.
@@ -37,6 +39,7 @@ def feed_decoded(
         RequestError: there is no room for the pictures, or they would be smaller than the input.
     """
     options = data.feed_options
+    processes *= room.jobs_at_once()
     crop = data.random_crop()
     size_px = round(DEFAULT_SIZE * preprocessing.crop_px)
     if options.size_px != "auto":
@@ -61,8 +64,9 @@ def feed_decoded(
         _refuse_too_large(len(train.paths) + len(val.paths), facts, processes)
         kept = [(decoded.in_memory(plan), True) for plan in (train, val)]
     else:
-        kept = [decoded.on_disk(plan, options.folder, manifest_hash) for plan in (train, val)]
-    travels = augment_on == "device" and train.size_bytes > SHARE * device.free_bytes()
+        root = data.index.root
+        kept = [decoded.on_disk(plan, options.folder, manifest_hash, root) for plan in (train, val)]
+    travels = augment_on == "device" and train.size_bytes > SHARE * device.free_bytes(local_rank)
     feed = Feed(
         kept[0][0], kept[1][0], preprocessing, augment_on, crop, data.flip_probability, travels
     )
@@ -89,7 +93,8 @@ def _plans(
     if cache == "ram":
         sizes = decoded.file_sizes(train)
     else:
-        sizes = decoded.file_sizes_on_disk(train, data.feed_options.folder, manifest_hash)
+        folder, root = data.feed_options.folder, data.index.root
+        sizes = decoded.file_sizes_on_disk(train, folder, manifest_hash, root)
     return decoded.plan_whole(train, size_px, sizes), framed
 
 

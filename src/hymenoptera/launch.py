@@ -141,21 +141,23 @@ def run(cfg: DictConfig) -> None:
             _leave_nothing(folder)
         if SHOW_TRACEBACKS or (alone and not isinstance(error, HymenopteraError)):
             raise
+        if not (alone and isinstance(error, RequestError)):
+            _record_failure(folder, error, overrides)
+        if isinstance(error, HymenopteraError):
+            from hymenoptera.results.records import in_one_line
+
+            error = type(error)(in_one_line(error))  # one of a process that reads pictures is long
         if alone:
             assert isinstance(error, HymenopteraError)
             status = error.exit_status
             _end_with(error)
         status = 1
         log.error("%s", error)
-        log.debug("The job failed.", exc_info=error)
-        if not isinstance(error, RunError):  # whose record is there already
-            from hymenoptera.results.records import in_one_line, write_failure
-
-            with suppress(OSError):  # of a disk that is full
-                write_failure(folder, in_one_line(error), overrides)
     finally:
         if team is not None:
             team.end(status)
+        if not alone:
+            _free_memory()
     if status == INTERRUPTED or (status and alone):
         sys.exit(status)
 
@@ -198,6 +200,25 @@ def _end_with(error: HymenopteraError) -> NoReturn:
     # Hydra turns an Exception of a callback into a warning; SystemExit goes through
     print(error, file=sys.stderr)  # noqa: T201
     sys.exit(error.exit_status)
+
+
+def _free_memory() -> None:
+    """Free what a job held, decoded pictures for one, before the next one looks what is free."""
+    gc.collect()  # Trainer and data refer to each other
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
+def _record_failure(folder: Path, error: Exception, overrides: list[str]) -> None:
+    """Record why a job failed, unless its training has."""
+    if isinstance(error, RunError) and (folder / "summary.json").exists():
+        return
+    from hymenoptera.results.records import in_one_line, write_failure
+
+    log.debug("The job failed.", exc_info=error)
+    with suppress(OSError):  # of a disk that is full
+        write_failure(folder, in_one_line(error), overrides)
 
 
 def _leave_nothing(folder: Path) -> None:

@@ -169,7 +169,8 @@ def prepare(
     if cut is None:
         if told:
             data.feed_options = replace(data.feed_options, **sharing.feed_decided(told["record"]))
-        feed = feed_decoded(data, classifier.preprocessing, device, manifest_hash, local_size)
+        place = {"processes": local_size, "local_rank": team.layout.local_rank}
+        feed = feed_decoded(data, classifier.preprocessing, device, manifest_hash, **place)
     channels_last = config["channels_last"]
     if channels_last == "auto":
         channels_last = device.accelerator == "cuda"

@@ -39,6 +39,7 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     picture.save(folder / "e.png", exif=turned)
     picture.convert("P").save(folder / "f.png", transparency=0)
     picture.resize((20, 400)).save(folder / "g.jpg")
+    picture.save(folder / "h.tiff", exif=turned)
     return sorted(folder.iterdir())
 
 
@@ -52,6 +53,7 @@ def test_pictures_that_are_small_enough_are_kept_as_they_are_read(paths: list[Pa
         assert same(kept.picture(position), read_picture(path)), path.name
     assert kept.picture(1).size == (60, 90)
     assert kept.picture(4).size == (60, 90)
+    assert kept.picture(7).size == (60, 90)
 
 
 def test_larger_ones_are_made_smaller_and_none_is_enlarged(paths: list[Path]) -> None:
@@ -74,20 +76,35 @@ def test_framed_pictures_are_what_validation_computes(paths: list[Path]) -> None
 def test_a_file_is_made_once_and_holds_what_memory_does(
     tmp_path: Path, paths: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = plan_whole(paths, 30, decoded.file_sizes_on_disk(paths, tmp_path, "manifest"))
-    first, made = on_disk(plan, tmp_path, "manifest")
+    known = (tmp_path, "manifest", paths[0].parent)
+    plan = plan_whole(paths, 30, decoded.file_sizes_on_disk(paths, *known))
+    first, made = on_disk(plan, *known)
     assert made
     assert torch.equal(first.pixels, in_memory(plan).pixels)
     monkeypatch.setattr(decoded, "open_picture", None)  # nothing is read again
     monkeypatch.setattr(decoded, "read_picture", None)
-    plan = plan_whole(paths, 30, decoded.file_sizes_on_disk(paths, tmp_path, "manifest"))
-    second, made = on_disk(plan, tmp_path, "manifest")
+    plan = plan_whole(paths, 30, decoded.file_sizes_on_disk(paths, *known))
+    second, made = on_disk(plan, *known)
     assert not made
     assert torch.equal(second.pixels, first.pixels)
     monkeypatch.undo()
-    assert on_disk(plan, tmp_path, "another manifest")[1]
-    assert on_disk(plan_whole(paths, 20, file_sizes(paths)), tmp_path, "manifest")[1]
+    assert on_disk(plan, tmp_path, "another manifest", paths[0].parent)[1]
+    assert on_disk(plan_whole(paths, 20, file_sizes(paths)), *known)[1]
     assert {p.suffix for p in tmp_path.iterdir()} == {".safetensors"}  # no lock, nothing half-made
+
+
+def test_pictures_are_told_apart_by_their_whole_name_below_the_root(tmp_path: Path) -> None:
+    deep = [tmp_path / "root" / top / "train" / "ash" / "0.png" for top in "ab"]
+    for level, path in enumerate(deep):
+        path.parent.mkdir(parents=True)
+        Image.new("RGB", (8, 8), (level, 0, 0)).save(path)
+    for paths in (deep, deep[::-1]):
+        plan = plan_whole(paths, 8, file_sizes(paths))
+        kept, _ = on_disk(plan, tmp_path / "cache", "manifest", tmp_path / "root")
+        assert torch.equal(kept.pixels, in_memory(plan).pixels)
+    moved = (tmp_path / "root").rename(tmp_path / "moved")
+    plan = plan_whole([moved / path.relative_to(tmp_path / "root") for path in deep], 8, plan.sizes)
+    assert not on_disk(plan, tmp_path / "cache", "manifest", moved)[1]
 
 
 def test_a_disk_without_room_is_refused_before_it_is_full(
@@ -95,8 +112,8 @@ def test_a_disk_without_room_is_refused_before_it_is_full(
 ) -> None:
     monkeypatch.setattr(decoded, "free_disk_bytes", lambda folder: 1000)
     plan = plan_whole(paths, 60, file_sizes(paths))
-    with pytest.raises(RequestError, match=r"7 decoded pictures take 121 kB, and 1 kB are free"):
-        on_disk(plan, tmp_path / "cache", "manifest")
+    with pytest.raises(RequestError, match=r"8 decoded pictures take 137 kB, and 1 kB are free"):
+        on_disk(plan, tmp_path / "cache", "manifest", paths[0].parent)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -104,6 +121,40 @@ def test_what_is_free_is_asked_of_the_nearest_folder_there_is(tmp_path: Path) ->
     assert room.free_disk_bytes(tmp_path / "not" / "yet") == room.free_disk_bytes(tmp_path) > 0
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     assert 0 < room.free_memory_bytes() <= physical
+
+
+def control_group(folder: Path, files: tuple[str, str, str], *numbers: object) -> None:
+    """Limit and usage in bytes, and what of the usage are files that can be given back."""
+    folder.mkdir(parents=True, exist_ok=True)
+    limit, usage, given_back = files
+    (folder / limit).write_text(f"{numbers[0]}\n")
+    (folder / usage).write_text(f"{numbers[1]}\n")
+    (folder / "memory.stat").write_text(f"active_file 5\n{given_back} {numbers[2]}\n")
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_memory_is_limited_by_the_process_s_own_group_and_by_those_above(
+    tmp_path: Path, version: int
+) -> None:
+    if version == 1:
+        line, mount, none = "4:cpu,memory:/jobs/7\n0::/\n", "sys/fs/cgroup/memory", 2**63 - 4096
+        files = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+    else:
+        line, mount, none = "0::/jobs/7\n", "sys/fs/cgroup", "max"
+        files = ("memory.max", "memory.current", "inactive_file")
+    (tmp_path / "proc" / "self").mkdir(parents=True)
+    (tmp_path / "proc" / "meminfo").write_text("MemTotal: 90 kB\nMemAvailable:   50 kB\n")
+    (tmp_path / "proc" / "self" / "cgroup").write_text(f"2:pids:/\n{line}")
+    top = tmp_path / mount
+    assert room.free_memory_bytes(tmp_path) == 50 * 1024
+    control_group(top / "jobs" / "7", files, 9000, 2000, 500)
+    assert room.free_memory_bytes(tmp_path) == 7500
+    control_group(top / "jobs", files, 4000, 3000, 10)
+    assert room.free_memory_bytes(tmp_path) == 1010
+    control_group(top / "jobs", files, none, 3000, 10)
+    assert room.free_memory_bytes(tmp_path) == 7500
+    control_group(top / "another", files, 1, 1, 0)
+    assert room.free_memory_bytes(tmp_path) == 7500
 
 
 class PrivateMemory(Dataset[int]):

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 from torch import Tensor
 from tqdm import tqdm
 
@@ -123,13 +123,14 @@ def in_memory(plan: Plan) -> Decoded:
     return Decoded(buffer.view(-1, 3), plan.starts, plan.sizes)
 
 
-def on_disk(plan: Plan, folder: Path, manifest_hash: str) -> tuple[Decoded, bool]:
+def on_disk(plan: Plan, folder: Path, manifest_hash: str, root: Path) -> tuple[Decoded, bool]:
     """Decode pictures into a file, or find them in one; either way it is mapped, not read.
 
     Args:
         plan: what is to be decoded.
         folder: of the files; made where there is none.
         manifest_hash: of the pictures' content.
+        root: of the data set, above the pictures.
 
     Returns:
         The pictures, and whether they had to be decoded.
@@ -148,16 +149,16 @@ def on_disk(plan: Plan, folder: Path, manifest_hash: str) -> tuple[Decoded, bool
             )
         return _decode(plan)
 
-    facts = {**plan.facts, **_facts(plan.paths, manifest_hash)}
+    facts = {**plan.facts, **_facts(plan.paths, manifest_hash, root)}
     buffer, made = _cached(folder, facts, plan.size_bytes, decode)
     return Decoded(buffer.view(-1, 3), plan.starts, plan.sizes), made
 
 
 def file_sizes_on_disk(
-    paths: Sequence[Path], folder: Path, manifest_hash: str
+    paths: Sequence[Path], folder: Path, manifest_hash: str, root: Path
 ) -> NDArray[np.int32]:
     """As `file_sizes`, kept beside the pictures: a PNG's head alone does not tell its rotation."""
-    facts = {"sizes": True, **_facts(paths, manifest_hash)}
+    facts = {"sizes": True, **_facts(paths, manifest_hash, root)}
     sizes, _ = _cached(folder, facts, len(paths), lambda: [torch.from_numpy(file_sizes(paths))])
     return sizes.numpy()
 
@@ -184,8 +185,14 @@ def _decode(plan: Plan) -> Iterator[Tensor]:
 def _file_size(path: Path) -> tuple[int, int]:
     try:
         with open_picture(path) as picture:
+            width, height = picture.size
+            if isinstance(picture, TiffImagePlugin.TiffImageFile):
+                # some versions of Pillow give these as turned, from the start on
+                tags = picture.tag_v2
+                width = tags[TiffImagePlugin.IMAGEWIDTH]
+                height = tags[TiffImagePlugin.IMAGELENGTH]
             turned = picture.getexif().get(EXIF_ORIENTATION) in TURNED
-            return picture.size if turned else (picture.height, picture.width)
+            return (width, height) if turned else (height, width)
     except UNREADABLE as error:
         raise RunError(f"{path} cannot be read as a picture ({error}).") from error
 
@@ -196,11 +203,11 @@ def _shrunk(height: int, width: int, size_px: int) -> tuple[int, int]:
     return (height, width) if share >= 1 else (round(height * share), round(width * share))
 
 
-def _facts(paths: Sequence[Path], manifest_hash: str) -> dict[str, Any]:
+def _facts(paths: Sequence[Path], manifest_hash: str, root: Path) -> dict[str, Any]:
     """Which files in which order, and what decodes them."""
     names = hashlib.sha256()
     for path in paths:
-        names.update(f"{'/'.join(path.parts[-3:])}\n".encode())  # part, class, file
+        names.update(f"{path.relative_to(root).as_posix()}\n".encode())
     return {
         "manifest": manifest_hash,
         "names": names.hexdigest(),

@@ -107,6 +107,8 @@ class ClassifierModule(pl.LightningModule):
         """Derive the step's random numbers from seed and step: a resumed run has the same."""
         # each process has its own: dropout must not leave out the same units everywhere
         seed = (self._seed * 1_000_003 + self.global_step) + self.global_rank * 2**40
+        # and so has each batch of a step; a CPU's generator takes no more than 32 bits of a seed
+        seed += batch_idx % self.trainer.accumulate_grad_batches * 2_654_435_761
         if self.device.type == "cpu":
             # torch.manual_seed would note the whole call stack each time, for a CUDA to come
             torch.default_generator.manual_seed(seed)

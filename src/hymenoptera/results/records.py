@@ -99,7 +99,8 @@ def in_one_line(error: Exception) -> str:
     """What went wrong, in a line of a table."""
     text = str(error).strip()
     if "Original Traceback" in text:  # of a process that reads pictures: its error comes last
-        return text.splitlines()[-1].rpartition("hymenoptera.errors.")[2]
+        name, _, reason = (last := text.splitlines()[-1]).partition(": ")
+        return reason if name.startswith("hymenoptera.errors.") else last
     if isinstance(error, HymenopteraError):
         return text
     if isinstance(error, OSError) and error.strerror:

@@ -11,6 +11,7 @@ from typing import Any
 from hydra.core.singleton import Singleton
 
 from hymenoptera.cores import usable_cores
+from hymenoptera.data.room import JOBS_AT_ONCE
 from hymenoptera.errors import RequestError
 from hymenoptera.parent import end_with_parent
 from hymenoptera.results.jobs import Job
@@ -60,7 +61,10 @@ class Processes:
 
     def _worker(self, slot: int) -> Any:
         cores = self._shares[slot]
-        environment = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(len(cores))}
+        environment = {
+            "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(len(cores)),
+            JOBS_AT_ONCE: str(len(self._shares)),
+        }
         if self._gpus:
             environment["CUDA_VISIBLE_DEVICES"] = self._gpus[slot % len(self._gpus)]
         return self._make_executor(
