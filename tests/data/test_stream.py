@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -197,6 +198,19 @@ def harmed(copy: Path, harm: str) -> str:
         case "description":
             victim = copy / "shards.json"
             victim.write_text(victim.read_text()[:200])
+        case "names outside" | "no such place":
+            path = copy / "index" / ("names.npy" if harm == "names outside" else "places.npy")
+            array = np.load(path)
+            if harm == "names outside":
+                array[:3] = list(b"../")
+            else:
+                array[-1, 1] += 1 << 40
+            np.save(path, array)
+            victim = copy / "shards.json"  # whoever wrote them, wrote what they are
+            said = json.loads(victim.read_text())
+            said["index"][path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
+            victim.write_text(json.dumps(said))
+            victim = copy / "index"
         case "no description":
             victim = copy / "shards.json"
             victim.unlink()
@@ -207,7 +221,7 @@ def harmed(copy: Path, harm: str) -> str:
 
 
 HARMS = ("missing", "cut short", "one bit", "index", "index missing")
-HARMS += ("description", "no description", "outside")
+HARMS += ("description", "no description", "outside", "names outside", "no such place")
 
 
 @pytest.mark.parametrize("harm", HARMS)

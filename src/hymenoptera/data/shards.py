@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from hymenoptera.atomic import alone, new_file
+from hymenoptera.atomic import alone, new_file, remove_halves
 from hymenoptera.data.table import ARRAYS, FACTS, read_table
 from hymenoptera.digests import file_sha256
 from hymenoptera.errors import RequestError, RunError
@@ -56,9 +56,20 @@ class Shards:
         with _whole(folder):
             self.table = read_table(folder / TABLE)
             self.places: NDArray[np.int64] = np.load(folder / TABLE / PLACES, mmap_mode="r")
+            self._check_places()
             origin = folder / ORIGIN
             self.origin = json.loads(origin.read_text()) if origin.is_file() else None
         self._mapped: OrderedDict[int, mmap.mmap] = OrderedDict()
+
+    def _check_places(self) -> None:
+        if self.places.dtype != np.int64 or self.places.shape != (len(self.table), 2):
+            raise ValueError(f"{PLACES} is not what it should be")
+        numbers, starts = self.places.T
+        lengths = np.array([shard["bytes"] for shard in self.shards], np.int64)
+        if numbers.min() < 0 or numbers.max() >= len(lengths) or starts.min() < 0:
+            raise ValueError(f"{PLACES} names a shard or a byte that is none")
+        if (self.table.sizes < 0).any() or (starts > lengths[numbers] - self.table.sizes).any():
+            raise ValueError(f"{PLACES} names a place outside of a shard")
 
     def read(self, row: int) -> bytes:
         """A picture's file.
@@ -237,10 +248,11 @@ def open_any_address() -> None:
 
 
 def _copy(url: str, path: Path, sha256: str | None = None) -> None:
-    """Copy a file from elsewhere; one whose SHA-256 is another than it should be is a ValueError."""
+    """Copy a file from elsewhere; a ValueError where its SHA-256 is not what it should be."""
     from webdataset.gopen import gopen
 
     open_any_address()
+    remove_halves(path)  # the caller holds its lock, or its folder's
     digest = hashlib.sha256()
     with gopen(url) as source, new_file(path) as target:
         while data := source.read(1 << 20):
