@@ -10,6 +10,8 @@ from typing import BinaryIO
 
 from filelock import FileLock
 
+HALF = ".half"  # ends the name of what is being written
+
 
 @contextmanager
 def new_file(path: Path) -> Iterator[BinaryIO]:
@@ -22,7 +24,7 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
     Raises:
         OSError: the file cannot be written; the older file, if any, is untouched.
     """
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=HALF, dir=path.parent)
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -57,7 +59,8 @@ def alone(path: Path) -> Iterator[None]:
     """Hold the lock of a path (`.NAME.lock` beside it); other processes wait for their turn.
 
     Folders that the lock's place needs are made. Afterwards the lock file is gone, and so are the
-    folders made for it, should they have stayed empty.
+    folders made for it, should they have stayed empty. What processes that were killed while they
+    wrote the path have left beside it is removed.
 
     Args:
         path: what only one process at a time may make; it need not exist.
@@ -77,6 +80,7 @@ def alone(path: Path) -> Iterator[None]:
             if path.parent.exists() and not path.parent.is_dir():
                 raise
     try:
+        remove_halves(path)
         yield
     finally:
         with suppress(OSError):  # the rest is tidying: the first folder in use ends it
@@ -84,6 +88,36 @@ def alone(path: Path) -> Iterator[None]:
             for place in made:
                 place.rmdir()
         lock.release()
+
+
+def remove_halves(path: Path) -> None:
+    """Remove what killed processes have left of a path; for who alone may write it."""
+    start = f".{path.name}."
+    with suppress(OSError):  # what cannot be removed is in nobody's way
+        for half in list(path.parent.iterdir()):
+            # a dot between would be of another path, whose name begins with this one's
+            middle = half.name.removeprefix(start).removesuffix(HALF)
+            if half.name == f"{start}{middle}{HALF}" and "." not in middle:
+                if half.is_dir():
+                    shutil.rmtree(half, ignore_errors=True)
+                else:
+                    half.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Have a folder to fill, that takes its place when it is whole; that must be free by then.
+
+    Where an exception goes through, nothing is left behind.
+    """
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=HALF, dir=path.parent))
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        temporary.rename(path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
 
 
 def make_folder(path: Path, fill: Callable[[Path], None]) -> Path:
@@ -105,12 +139,6 @@ def make_folder(path: Path, fill: Callable[[Path], None]) -> Path:
     with alone(path):
         if path.is_dir():  # another process made it while this one waited
             return path
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-        try:
+        with new_folder(path) as temporary:
             fill(temporary)
-            temporary.chmod(0o755)
-            temporary.rename(path)
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
     return path

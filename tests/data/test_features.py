@@ -1,12 +1,14 @@
 """The cache of features: made once, found again, made anew when it is damaged."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
+from hymenoptera.atomic import alone
 from hymenoptera.data.features import cached
 from hymenoptera.errors import RequestError
 
@@ -54,6 +56,18 @@ def test_a_damaged_cache_is_made_again(tmp_path: Path, fault: str) -> None:
     found, computed = cached(tmp_path, FACTS, 7, source)
     assert computed
     assert torch.equal(found, source.features)
+
+
+def test_features_that_are_there_are_verified_while_another_process_holds_the_lock(
+    tmp_path: Path,
+) -> None:
+    source = Source()
+    cached(tmp_path, FACTS, 7, source)
+    (path,) = tmp_path.glob("*.safetensors")
+    with alone(path), ThreadPoolExecutor() as pool:
+        found, computed = pool.submit(cached, tmp_path, FACTS, 7, source).result(timeout=60)
+    assert torch.equal(found, source.features)
+    assert not computed
 
 
 def test_what_fails_half_way_leaves_nothing(tmp_path: Path) -> None:

@@ -13,10 +13,19 @@ from conftest import write_pictures
 from hymenoptera.data.datamodule import ImageFolderDataModule
 from hymenoptera.data.dividing import divide
 from hymenoptera.data.folders import Index, index_folder
+from hymenoptera.data.inspection import inspect
+from hymenoptera.data.manifest import manifest_hash, read_manifest, write_manifest
 from hymenoptera.data.mapping import mapped_table
 from hymenoptera.data.order import EpochSampler
 from hymenoptera.data.splits import Apart
-from hymenoptera.data.table import Samples, positions, together, without
+from hymenoptera.data.table import (
+    Samples,
+    positions,
+    read_table,
+    together,
+    without,
+    write_table,
+)
 from hymenoptera.errors import RequestError
 
 TREES = {"ash": 7, "birch": 6, "b.irch": 5}
@@ -108,6 +117,54 @@ def test_only_what_changed_is_read_again(root: Path, tmp_path: Path) -> None:
     (root / "train/elm").mkdir()
     with pytest.raises(RequestError, match=r"elm holds no pictures"):
         divide(root, mapped_table(root, tmp_path / "i", True)[0], val_fraction=0.2, seed=0)
+
+
+def test_a_folder_is_the_same_through_a_link(root: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(root)
+    read, first = look(link, tmp_path)
+    assert read
+    (index,) = (tmp_path / "i").iterdir()
+    made = index.stat().st_ino
+    assert look(root, tmp_path) == look(link, tmp_path) == (0, first)
+    assert index.stat().st_ino == made, "made again by turns"
+
+
+def test_a_test_set_is_known_by_its_content_although_the_index_is_not(
+    root: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "test_set.tsv"
+    plain, mapped = modules(root, tmp_path, contents=False, test_fraction=0.2)
+    write_manifest(path, mapped.test_manifest())
+    assert read_manifest(path) == plain.test_manifest()
+    assert mapped.facts()["test_manifest_hash"] == manifest_hash(read_manifest(path))
+
+
+@pytest.mark.parametrize("name", [b"../../etc/x.png", b"/etc/x.png", b"a/../../b.png", b"\xe4.png"])
+def test_a_table_that_names_files_elsewhere_is_no_table(tmp_path: Path, name: bytes) -> None:
+    for names, good in (([b"a../..b/x.png", b"c.png"], True), ([b"a.png", name], False)):
+        folder = tmp_path / str(good)
+        folder.mkdir()
+        columns = dict.fromkeys(("labels", "sizes", "mtimes"), np.zeros(2, np.int64))
+        write_table(folder, {}, names, **columns, sha256=np.zeros((2, 32), np.uint8))
+    assert read_table(tmp_path / "True").name(0) == "a../..b/x.png"
+    with pytest.raises(ValueError, match=r"name|utf-8"):
+        read_table(tmp_path / "False")
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9.png", b"caf\xe9.txt"])
+def test_a_name_that_is_not_utf8_is_refused(root: Path, tmp_path: Path, name: bytes) -> None:
+    folder = os.fsencode(root / "train" / "ash")
+    with open(os.path.join(folder, name), "wb"):  # noqa: PTH118, PTH123
+        pass
+    for read in (
+        lambda: index_folder(root, val_fraction=0.2, seed=0),
+        lambda: mapped_table(root, tmp_path / "i", contents=True),
+        lambda: inspect(root),
+    ):
+        with pytest.raises(RequestError, match=r"train/ash/caf\\xe9\.\w+: .*Rename it"):
+            read()
+    assert not (tmp_path / "i").exists()
 
 
 def test_a_picture_that_was_mended_is_seen_although_its_size_and_time_are_the_same(

@@ -1,5 +1,6 @@
 """Shards hold what the folder held, in an order that any number of processes can go through."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -196,6 +198,19 @@ def harmed(copy: Path, harm: str) -> str:
         case "description":
             victim = copy / "shards.json"
             victim.write_text(victim.read_text()[:200])
+        case "names outside" | "no such place":
+            path = copy / "index" / ("names.npy" if harm == "names outside" else "places.npy")
+            array = np.load(path)
+            if harm == "names outside":
+                array[:3] = list(b"../")
+            else:
+                array[-1, 1] += 1 << 40
+            np.save(path, array)
+            victim = copy / "shards.json"  # whoever wrote them, wrote what they are
+            said = json.loads(victim.read_text())
+            said["index"][path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
+            victim.write_text(json.dumps(said))
+            victim = copy / "index"
         case "no description":
             victim = copy / "shards.json"
             victim.unlink()
@@ -206,7 +221,7 @@ def harmed(copy: Path, harm: str) -> str:
 
 
 HARMS = ("missing", "cut short", "one bit", "index", "index missing")
-HARMS += ("description", "no description", "outside")
+HARMS += ("description", "no description", "outside", "names outside", "no such place")
 
 
 @pytest.mark.parametrize("harm", HARMS)
@@ -230,12 +245,61 @@ def test_shards_found_whole_are_not_read_again(
     from hymenoptera.data import stream
 
     read: list[Path] = []
-    digest = stream.file_digest
-    monkeypatch.setattr(stream, "file_digest", lambda p: read.append(p) or digest(p))
+    digest = stream.file_sha256
+    monkeypatch.setattr(stream, "file_sha256", lambda p: read.append(p) or digest(p))
     for again in (False, True):
         module(copy, tmp_path / "f").setup()
         assert bool(read) is not again
         read.clear()
+
+
+def rows_of(url: str, folder: Path) -> list[bytes]:
+    """What shards elsewhere hold, read through copies that are kept in a folder."""
+    data = module(url, folder)
+    data.setup()
+    found = shards_in(data.index.root)
+    assert found is not None and found.origin is not None
+    return [found.read(row) for row in range(len(found.table))]
+
+
+def test_shards_made_again_at_their_address_are_fetched_again(copy: Path, tmp_path: Path) -> None:
+    before = rows_of(f"local://{copy}", tmp_path / "f")
+    root = write_pictures(tmp_path / "x", {"train": {"elm": 9, "fir": 9}, "val": {"elm": 1}})
+    shutil.rmtree(copy)
+    make_shards(root, copy, shard_bytes=40_000)
+    names = sorted(p.relative_to(root) for p in root.rglob("*.png"))
+    found = rows_of(f"local://{copy}", tmp_path / "f")
+    assert found == [(root / name).read_bytes() for name in names] != before
+
+
+def test_what_is_damaged_afar_is_not_kept(copy: Path, tmp_path: Path) -> None:
+    harmed(copy, "one bit")
+    with pytest.raises(RunError, match="is damaged"):
+        rows_of(f"local://{copy}", tmp_path / "f")
+    for path in (tmp_path / "f").glob("*/cache/*"):
+        assert path.name == f"{hashlib.sha256(path.read_bytes()).hexdigest()[:24]}.tar"
+
+
+@pytest.mark.parametrize("times", [3, 10_000])
+def test_a_fetched_shard_that_goes_before_it_is_read_is_fetched_again(
+    copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    from hymenoptera.data import shards
+
+    mapped, gone = shards._mapped, []
+
+    def goes(path: Path) -> Any:
+        if len(gone) < times:
+            gone.append(path)
+            path.unlink()
+        return mapped(path)
+
+    monkeypatch.setattr(shards, "_mapped", goes)
+    if times == 3:
+        assert len(rows_of(f"local://{copy}", tmp_path / "f")) == 36
+    else:
+        with pytest.raises(RunError, match=r"a larger data\.cache_gb"):
+            rows_of(f"local://{copy}", tmp_path / "f")
 
 
 def test_bad_requests_of_the_command(
@@ -268,6 +332,10 @@ def test_bad_requests_of_the_command(
         assert (ended.status, words in ended.err) == (2, True), ended.err
         assert not (tmp_path / "out").exists()
     (root / "ash" / "000.png").write_bytes(b"no picture")
+    for path in shutil.copytree(root, tmp_path / "none_good").rglob("*.png"):
+        path.write_bytes(b"no picture")
+    with pytest.raises(RequestError, match="none of its 4 pictures can be read"):
+        make_shards(tmp_path / "none_good", tmp_path / "out", 1000, skip=True)
     ended = hymenoptera("shard", str(root), "out")
     assert ended.status == 2
     assert "ash/000.png (it is of no format" in ended.err and "--on-error skip" in ended.err

@@ -37,7 +37,7 @@ def facts_of(
         "val_count_by_class": _count(index.val, index.classes),
         "test_count": len(index.test),
         "test_count_by_class": _count(index.test, index.classes),
-        "test_manifest_hash": hash_of(index, index.test) if index.test else None,
+        "test_manifest_hash": manifest_hash(manifest_of(index, index.test)) if index.test else None,
         "apart": asdict(apart),
         "ignored_files": ignored,
         "skipped_pictures": {str(p.relative_to(index.root)): why for p, why in skipped.items()},
@@ -47,7 +47,7 @@ def facts_of(
 
 def manifest_of(index: Index, samples: Sequence[Sample]) -> dict[str, Entry]:
     """Samples by their paths below the data set's folder: size and SHA-256."""
-    if isinstance(samples, Samples):
+    if isinstance(samples, Samples) and samples.table.facts["contents"]:
         entries = samples.table.entries(samples.rows)
         return {os.fsdecode(name): Entry(size, content) for name, size, content in entries}
     root = index.root

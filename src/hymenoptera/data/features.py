@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from hymenoptera.atomic import alone, new_file
+from hymenoptera.digests import file_identity
 from hymenoptera.errors import RequestError
 
 NAME = "features"
@@ -54,20 +55,28 @@ def cached(
     """
     text = json.dumps(facts, sort_keys=True)
     path = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.safetensors"
+    made = False
     try:
-        with alone(path):
-            found = _read(path, text, count)
-            if found is not None:
-                return found, False
-            _write(path, text, count, compute())
+        while True:
+            before = _identity(path)
+            found = _read(path, text, count)  # all of it: not while others wait for the lock
+            if found is not None or made:
+                break
+            with alone(path):
+                if _identity(path) == before:  # otherwise another process has just made it
+                    _write(path, text, count, compute())
+                    made = True
     except OSError as error:
         raise RequestError(
             f"{key}={folder}: {what} cannot be kept there ({error.strerror or error}). "
             f"Choose another folder, or {way_out}."
         ) from error
-    made = _read(path, text, count)
-    assert made is not None
-    return made, True
+    assert found is not None
+    return found, made
+
+
+def _identity(path: Path) -> tuple[int, ...] | None:
+    return file_identity(path) if path.is_file() else None
 
 
 def _read(path: Path, facts: str, count: int) -> Tensor | None:

@@ -195,6 +195,9 @@ def walk(folder: str, folders: dict[str, int] | None = None) -> Iterator[tuple[s
     Args:
         folder: where to look.
         folders: is filled with the folders, and when each was last changed, in nanoseconds.
+
+    Raises:
+        RequestError: a name is not UTF-8, which manifests and records are.
     """
     special: dict[str, os.DirEntry[str]] = {}
     names: list[str] = []
@@ -214,6 +217,7 @@ def walk(folder: str, folders: dict[str, int] | None = None) -> Iterator[tuple[s
         if found is not None and found.is_dir(follow_symlinks=False):
             yield from walk(path, folders)
         elif not name.startswith("."):
+            _refuse_strange_bytes(path)
             # a link that leads nowhere or in a circle is a picture that cannot be read
             is_file = (
                 found is None
@@ -221,6 +225,16 @@ def walk(folder: str, folders: dict[str, int] | None = None) -> Iterator[tuple[s
                 or (found.is_symlink() and not Path(path).exists())
             )
             yield path, is_file and os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES  # noqa: PTH122
+
+
+def _refuse_strange_bytes(path: str) -> None:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        shown = os.fsencode(path).decode(errors="backslashreplace")
+        raise RequestError(
+            f"{shown}: this name is not UTF-8, as manifests and records are. Rename it."
+        ) from None
 
 
 def single_picture(sample: Sample) -> RequestError:

@@ -8,7 +8,6 @@ stands for it for as long as size and time stay what they were.
 import hashlib
 import os
 import shutil
-import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -20,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from hymenoptera.atomic import alone
+from hymenoptera.atomic import alone, new_folder
 from hymenoptera.data.folders import parts_of, walk
 from hymenoptera.data.pictures import fault, why_unreadable
 from hymenoptera.data.table import CHUNK, Table, add_hash, read_table, sortable, write_table
@@ -97,10 +96,10 @@ def _is_current(table: Table, root: Path, contents: bool) -> bool:
     """Whether the folder is what it was: its folders' times, its files' sizes and times."""
     facts = table.facts
     train, val, classes = parts_of(root)
-    now = [contents, str(root), classes, _part_names(root, train, val)]
-    if now != [*map(facts.get, ("contents", "root", "classes")), [p for p, _ in facts["parts"]]]:
+    now = [contents, classes, _part_names(root, train, val)]
+    if now != [facts.get("contents"), facts.get("classes"), [part for part, _ in facts["parts"]]]:
         return False
-    if any(_stat(path)[1] != mtime for path, mtime in facts["folders"].items()):
+    if any(_stat(str(root / path))[1] != mtime for path, mtime in facts["folders"].items()):
         return False
     for part, stats in _measured(root, table.chunks(), len(table), "comparing files"):
         if not np.array_equal(stats, np.stack([table.sizes[part], table.mtimes[part]])):
@@ -129,8 +128,7 @@ def _make(place: Path, root: Path, contents: bool, kept: Table | None) -> tuple[
             new = _take_over(kept, names, sizes, mtimes, sha256)
         faults = _read(root, names, new, sha256)
     facts |= {"version": VERSION, "contents": contents, "faults": faults}
-    temporary = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
-    try:
+    with new_folder(place) as temporary:
         write_table(
             temporary, facts, names, labels=labels, sizes=sizes, mtimes=mtimes, sha256=sha256
         )
@@ -139,11 +137,6 @@ def _make(place: Path, root: Path, contents: bool, kept: Table | None) -> tuple[
         add_hash(temporary)
         if place.exists():  # who has mapped its files keeps them
             shutil.rmtree(place)
-        temporary.chmod(0o755)
-        temporary.rename(place)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
     return read_table(place), count_read
 
 
@@ -181,12 +174,12 @@ def listed(root: Path) -> tuple[list[bytes], NDArray[np.int64], dict[str, Any]]:
         names,
         labels,
         {
-            "root": str(root),
             "classes": classes,
             "parts": parts,
             "ignored": ignored,
             "ignored_count": ignored_count,
-            "folders": folders,
+            # below the data set's, which may be known by several names
+            "folders": {path[len(str(root)) + 1 :]: time for path, time in folders.items()},
         },
     )
 

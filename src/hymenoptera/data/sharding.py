@@ -17,8 +17,9 @@ from hymenoptera.data.dividing import refuse_empty, rows_by_part
 from hymenoptera.data.folders import parts_of, refuse_strange
 from hymenoptera.data.mapping import in_threads, listed, look
 from hymenoptera.data.pictures import refuse_unreadable
-from hymenoptera.data.shards import FILE, FORMAT, PLACES, TABLE, VERSION, file_digest
+from hymenoptera.data.shards import FILE, FORMAT, PLACES, TABLE, VERSION
 from hymenoptera.data.table import add_hash, read_table, write_table
+from hymenoptera.digests import file_sha256
 from hymenoptera.errors import RequestError
 
 TOGETHER = 64  # pictures that a thread reads in one go
@@ -98,6 +99,8 @@ def _fill(
             ", or leave them out with --on-error skip",
         )
     kept = np.flatnonzero(places[:, 0] >= 0)
+    if not len(kept):
+        raise RequestError(f"{root}: none of its {count} pictures can be read.")
     ends = np.cumsum([length for _, length in facts["parts"]])
     lengths = np.diff(np.searchsorted(kept, ends), prepend=0).tolist()
     parts = [(part, length) for (part, _), length in zip(facts["parts"], lengths, strict=True)]
@@ -131,7 +134,7 @@ def _fill(
         "skipped": skipped,
         "manifest_hash": written.manifest_hash(np.arange(len(kept))),
         "shards": shards,
-        "index": {path.name: file_digest(path) for path in sorted(table.iterdir())},
+        "index": {path.name: file_sha256(path) for path in sorted(table.iterdir())},
     }
     write_file(folder / FILE, json.dumps(said, indent=1, ensure_ascii=False) + "\n")
     return said
@@ -215,7 +218,7 @@ class _Writer:
                 "file": self._path.name,
                 "pictures": len(self._rows),
                 "bytes": self._path.stat().st_size,
-                "sha256": file_digest(self._path),
+                "sha256": file_sha256(self._path),
             }
         )
         self._rows.clear()

@@ -8,6 +8,7 @@ the shards. A picture keeps the path it had in the folder it came from, below th
 import hashlib
 import json
 import mmap
+import re
 import shutil
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -20,8 +21,9 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from hymenoptera.atomic import alone, new_file
+from hymenoptera.atomic import alone, new_file, remove_halves
 from hymenoptera.data.table import ARRAYS, FACTS, read_table
+from hymenoptera.digests import file_sha256
 from hymenoptera.errors import RequestError, RunError
 
 FILE = "shards.json"
@@ -31,6 +33,8 @@ PLACES = "places.npy"
 FORMAT = "hymenoptera shards"
 VERSION = 1
 MOST_MAPPED = 64  # shards in a process at a time
+MOST_FETCHES = 8  # of a shard that goes again before it is mapped
+SHA256 = "[0-9a-f]{64}"
 LIMIT_BYTES = 1 << 28  # of shards.json: 64 GB of pictures take 300 kB
 
 
@@ -52,9 +56,20 @@ class Shards:
         with _whole(folder):
             self.table = read_table(folder / TABLE)
             self.places: NDArray[np.int64] = np.load(folder / TABLE / PLACES, mmap_mode="r")
+            self._check_places()
             origin = folder / ORIGIN
             self.origin = json.loads(origin.read_text()) if origin.is_file() else None
         self._mapped: OrderedDict[int, mmap.mmap] = OrderedDict()
+
+    def _check_places(self) -> None:
+        if self.places.dtype != np.int64 or self.places.shape != (len(self.table), 2):
+            raise ValueError(f"{PLACES} is not what it should be")
+        numbers, starts = self.places.T
+        lengths = np.array([shard["bytes"] for shard in self.shards], np.int64)
+        if numbers.min() < 0 or numbers.max() >= len(lengths) or starts.min() < 0:
+            raise ValueError(f"{PLACES} names a shard or a byte that is none")
+        if (self.table.sizes < 0).any() or (starts > lengths[numbers] - self.table.sizes).any():
+            raise ValueError(f"{PLACES} names a place outside of a shard")
 
     def read(self, row: int) -> bytes:
         """A picture's file.
@@ -70,15 +85,21 @@ class Shards:
             self._mapped.move_to_end(number)
             return self._mapped[number]
         shard = self.shards[number]
-        path = self.folder / shard["file"] if self.origin is None else self._fetched(shard)
-        try:
-            mapped = _mapped(path)
-        except FileNotFoundError:  # others have fetched so much since that it had to go
-            if self.origin is None:
-                raise RunError(f"The shard {path} is gone.") from None
-            mapped = _mapped(self._fetched(shard))
-        except (OSError, ValueError) as error:
-            raise RunError(f"The shard {path} cannot be read ({error}).") from error
+        for _ in range(MOST_FETCHES):
+            path = self.folder / shard["file"] if self.origin is None else self._fetched(shard)
+            try:
+                mapped = _mapped(path)
+                break
+            except FileNotFoundError:  # others have fetched so much since that it had to go
+                if self.origin is None:
+                    raise RunError(f"The shard {path} is gone.") from None
+            except (OSError, ValueError) as error:
+                raise RunError(f"The shard {path} cannot be read ({error}).") from error
+        else:
+            raise RunError(
+                f"The shard {path} was fetched {MOST_FETCHES} times, and each time had to go for "
+                f"another one before it was read: a larger data.cache_gb keeps more of them."
+            )
         if len(mapped) != shard["bytes"]:
             raise RunError(f"The shard {path} has been changed since the run began.")
         self._mapped[number] = mapped
@@ -89,21 +110,17 @@ class Shards:
     def _fetched(self, shard: dict[str, Any]) -> Path:
         """A shard's copy here, once fetched; by one process, the others wait."""
         assert self.origin is not None
-        from webdataset.cache import FileCache
+        from webdataset.cache import LRUCleanup
 
-        cache = FileCache(
-            str(self.folder / "cache"),
-            url_to_name=lambda url: url.rpartition("/")[2],
-            validator=lambda path: file_digest(Path(path)) == shard["sha256"],
-            cache_size=self.origin["bytes"],
-        )
         url = f"{self.origin['url']}/{shard['file']}"
-        place: Path = self.folder / "cache" / shard["file"]
+        # its name says what is in it: one that was made again at the same address is another one
+        place: Path = self.folder / "cache" / f"{shard['sha256'][:24]}.tar"
         try:
             if not place.is_file():
-                open_any_address()
                 with alone(place):
-                    cache.get_file(url)
+                    if not place.is_file():  # another process may have fetched it meanwhile
+                        LRUCleanup(str(place.parent), self.origin["bytes"]).cleanup()
+                        _copy(url, place, shard["sha256"])
         except Exception as error:  # a protocol's client raises what it likes
             reason = "it is damaged" if isinstance(error, ValueError) else str(error)
             raise RunError(f"The shard {url} cannot be fetched: {reason}.") from error
@@ -157,7 +174,7 @@ def read_description(folder: Path) -> dict[str, Any]:
         for shard in said["shards"]:
             if Path(shard["file"]).name != shard["file"]:
                 raise ValueError(f"it names a file outside of the folder, {shard['file']}")
-            if not (isinstance(shard["bytes"], int) and isinstance(shard["sha256"], str)):
+            if not (isinstance(shard["bytes"], int) and re.fullmatch(SHA256, shard["sha256"])):
                 raise ValueError(f"it does not say what {shard['file']} is")
         if set(said["index"]) != {*(f"{name}.npy" for name in ARRAYS), FACTS, PLACES}:
             raise ValueError("it does not say what index/ is")
@@ -172,7 +189,7 @@ def check_index(folder: Path, description: dict[str, Any]) -> None:
     """
     for name, sha256 in description["index"].items():
         path = folder / TABLE / name
-        if not path.is_file() or file_digest(path) != sha256:
+        if not path.is_file() or file_sha256(path) != sha256:
             what = "damaged" if path.is_file() else "missing"
             raise RequestError(f"{path} is {what}: without it nobody knows what the shards hold.")
 
@@ -199,7 +216,7 @@ def fetch_index(url: str, folder: Path, cache_bytes: int) -> Path:
             said = read_description(place)
             for name, sha256 in said["index"].items():
                 path = place / TABLE / name
-                if not path.is_file() or file_digest(path) != sha256:
+                if not path.is_file() or file_sha256(path) != sha256:
                     _copy(f"{url}/{TABLE}/{name}", path)
             check_index(place, said)
             with new_file(place / ORIGIN) as file:
@@ -230,18 +247,19 @@ def open_any_address() -> None:
     gopen.gopen_schemes["__default__"] = gopen.gopen_error
 
 
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _copy(url: str, path: Path) -> None:
+def _copy(url: str, path: Path, sha256: str | None = None) -> None:
+    """Copy a file from elsewhere; a ValueError where its SHA-256 is not what it should be."""
     from webdataset.gopen import gopen
 
     open_any_address()
+    remove_halves(path)  # the caller holds its lock, or its folder's
+    digest = hashlib.sha256()
     with gopen(url) as source, new_file(path) as target:
-        shutil.copyfileobj(source, target, 1 << 20)
+        while data := source.read(1 << 20):
+            digest.update(data)
+            target.write(data)
+        if sha256 is not None and digest.hexdigest() != sha256:
+            raise ValueError(f"{url} is damaged")
 
 
 @contextmanager

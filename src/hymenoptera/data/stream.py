@@ -18,11 +18,11 @@ from hymenoptera.data.shards import (
     Shards,
     check_index,
     fetch_index,
-    file_digest,
     read_description,
     shards_in,
 )
 from hymenoptera.data.table import Samples
+from hymenoptera.digests import file_sha256
 from hymenoptera.errors import RequestError
 
 log = logging.getLogger(__name__)
@@ -120,7 +120,7 @@ def check_shards(root: Path, shards: list[dict[str, Any]], folder: Path) -> None
         shard for shard in shards if (p := str(root / shard["file"])) and known.get(p) != marks[p]
     ]
     with ThreadPoolExecutor() as pool:
-        digests = pool.map(lambda shard: file_digest(root / shard["file"]), new)
+        digests = pool.map(lambda shard: file_sha256(root / shard["file"]), new)
         shown = tqdm(digests, "reading shards", len(new), leave=False, delay=1.0, disable=None)
         for shard, digest in zip(new, shown, strict=True):
             if digest != shard["sha256"]:

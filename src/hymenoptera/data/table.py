@@ -211,7 +211,7 @@ def read_table(folder: Path) -> Table:
 
     Raises:
         OSError: a file of it is missing or cannot be read.
-        ValueError: it is not whole.
+        ValueError: it is not whole, or names files outside of the data set's folder.
     """
     facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
     arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS}
@@ -222,7 +222,23 @@ def read_table(folder: Path) -> Table:
             raise ValueError(f"{folder / name}.npy is not what it should be")
     if not count or int(arrays["ends"][-1]) != len(arrays["names"]):
         raise ValueError(f"{folder} is not whole")
-    return Table(folder, facts, **arrays)
+    table = Table(folder, facts, **arrays)
+    _check_names(table)
+    return table
+
+
+def _check_names(table: Table) -> None:
+    """Refuse names that are empty, not UTF-8, or lead out of the data set's folder."""
+    lengths = np.diff(table.ends, prepend=0)
+    if lengths.min() <= 0 or (table.names[table.ends - lengths] == ord("/")).any():
+        raise ValueError("it has a name that is empty or begins with /")
+    for start in range(0, len(table), CHUNK):
+        rows = np.arange(start, min(start + CHUNK, len(table)))
+        ends = table.ends[rows]
+        block = table.names[ends[0] - lengths[start] : ends[-1]].tobytes()
+        block.decode()
+        if b".." in block and any(b".." in name.split(b"/") for name in table._names(rows)):
+            raise ValueError("it has a name with .. that leads out of the folder")
 
 
 def write_table(
