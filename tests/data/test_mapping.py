@@ -27,6 +27,7 @@ from hymenoptera.data.table import (
     write_table,
 )
 from hymenoptera.errors import RequestError
+from hymenoptera.ranks.sharing import samples_hash
 
 TREES = {"ash": 7, "birch": 6, "b.irch": 5}
 
@@ -92,6 +93,16 @@ def test_the_record_is_that_of_a_list(root: Path, tmp_path: Path) -> None:
     assert facts == {key: value for key, value in plain.facts().items() if key != "index"}
     assert list(facts["skipped_pictures"]) == ["train/ash/003.png"]
     assert mapped.test_manifest() == plain.test_manifest()
+
+
+def test_processes_compare_their_pictures_without_making_each(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, mapped = modules(root, tmp_path)
+    (other, _) = modules(root, tmp_path, folds=2, fold=0)
+    monkeypatch.delattr(Samples, "__getitem__")
+    assert samples_hash(mapped) == samples_hash(plain)
+    assert samples_hash(mapped) != samples_hash(other)
 
 
 def look(root: Path, tmp_path: Path, contents: bool = True) -> tuple[int, str]:

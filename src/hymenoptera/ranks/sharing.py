@@ -1,7 +1,9 @@
 """What several processes change about a run: its Trainer, its rate, its share of the cores."""
 
 import hashlib
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from pytorch_lightning.callbacks import Callback, Checkpoint
@@ -9,6 +11,8 @@ from pytorch_lightning.strategies import DDPStrategy, FSDPStrategy
 
 from hymenoptera.cores import reader_count
 from hymenoptera.data.base import PictureDataModule
+from hymenoptera.data.folders import Sample
+from hymenoptera.data.table import Samples, labels_of
 from hymenoptera.device import Device
 from hymenoptera.errors import RequestError
 from hymenoptera.models.checkpoint import WholeCheckpointIO
@@ -89,11 +93,20 @@ def samples_hash(data: PictureDataModule) -> str:
     """SHA-256 over the pictures' parts, names and labels: that of the same pictures is the same."""
     digest = hashlib.sha256()
     for part in (data.index.train, data.index.val):
-        for sample in part:
-            name = sample.path.relative_to(data.index.root).as_posix()
-            digest.update(f"{name} {sample.label}\n".encode())
+        for name, label in _names_and_labels(part, data.index.root):
+            digest.update(b"%b %d\n" % (name, label))
         digest.update(b"\n")
     return digest.hexdigest()
+
+
+def _names_and_labels(samples: Sequence[Sample], root: Path) -> Iterator[tuple[bytes, int]]:
+    if isinstance(samples, Samples):  # each would be made, with its path
+        labels = labels_of(samples)
+        for part, names in samples.table.chunks(samples.rows):
+            yield from zip(names, labels[part].tolist(), strict=True)
+        return
+    for sample in samples:
+        yield os.fsencode(sample.path.relative_to(root).as_posix()), sample.label
 
 
 def feed_decided(record: Mapping[str, Any]) -> dict[str, Any]:
