@@ -106,7 +106,7 @@ class ClassifierModule(pl.LightningModule):
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Derive the step's random numbers from seed and step: a resumed run has the same."""
         # each process has its own: dropout must not leave out the same units everywhere
-        seed = (self._seed * 1_000_003 + self.global_step) + self.global_rank * 2**40
+        seed = (self._seed * 1_000_003 + self.global_step) + self.global_rank * 1_640_531_513
         # and so has each batch of a step; a CPU's generator takes no more than 32 bits of a seed
         seed += batch_idx % self.trainer.accumulate_grad_batches * 2_654_435_761
         if self.device.type == "cpu":
