@@ -8,7 +8,6 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
-from pytorch_lightning.loggers.logger import DummyLogger
 
 from hymenoptera.callbacks.console import Console, quieten_libraries
 from hymenoptera.callbacks.finite import FiniteLoss
@@ -141,8 +140,7 @@ def _fit(run: Run) -> None:
         **sharing.trainer_options(config["trainer"], run.device, run.team, late=late),
         default_root_dir=str(run.folder),
         callbacks=callbacks,
-        # some of Lightning's callbacks that a user may add refuse to run without one
-        logger=(list(build_named(run.loggers()).values()) or False) if leads else DummyLogger(),
+        logger=(list(build_named(run.loggers()).values()) if leads else []) or False,
         num_sanity_val_steps=0,
         **QUIET,
     )

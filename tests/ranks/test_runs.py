@@ -223,8 +223,6 @@ def test_a_killed_process_ends_the_run_which_others_go_on_with_until_one_is_stop
 ) -> None:
     endless = [*tiny_overrides(odd), "scheduler=one_cycle", "callbacks.last_checkpoint.every_s=0"]
     endless += ["trainer.max_epochs=300", "report=false"]
-    # a callback that wants a logger in every process
-    endless += ["+callbacks.rates._target_=pytorch_lightning.callbacks.LearningRateMonitor"]
     run_folder = tmp_path / "run"
     processes = start_ranks(tmp_path, 3, *endless)
     wait_until((run_folder / "checkpoints" / "last.ckpt").exists, processes[0])
