@@ -61,6 +61,7 @@ def test_folders_of_their_own_are_made(tmp_path, target):
         ("C:/outside", "drive letter"),
         ("C:outside", "drive letter"),
         ("set\\..\\outside", "backslash"),
+        ("set/two\nlines", "control character"),
     ],
 )
 def test_names_that_lead_elsewhere_are_refused(tmp_path, target, name, reason):

@@ -1,7 +1,11 @@
 """A checkpoint alone gives everything back."""
 
-from collections.abc import Callable
+import errno
+import io
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +13,13 @@ from PIL import Image
 
 from conftest import Ended
 from hymenoptera.errors import RequestError
-from hymenoptera.models.checkpoint import KEY, load_checkpoint, read_checkpoint
+from hymenoptera.models import checkpoint as checkpoint_module
+from hymenoptera.models.checkpoint import (
+    KEY,
+    WholeCheckpointIO,
+    load_checkpoint,
+    read_checkpoint,
+)
 
 
 def test_the_classifier_comes_back_and_predicts_what_was_recorded(
@@ -48,3 +58,24 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     torch.save({KEY: {"schema_version": 99}}, path)
     with pytest.raises(RequestError, match="newer version"):
         read_checkpoint(path)
+
+
+def test_a_disk_that_fills_up_in_the_middle_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch closes what it has begun, and raises an error of that in place of the disk's."""
+
+    class Full(io.RawIOBase):
+        def writable(self) -> bool:
+            return True
+
+        def write(self, data: Any) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    @contextmanager
+    def new_file(path: Path) -> Iterator[Full]:
+        yield Full()
+
+    monkeypatch.setattr(checkpoint_module, "new_file", new_file)
+    with pytest.raises(OSError, match="No space left on device"):
+        WholeCheckpointIO().save_checkpoint({"weights": torch.zeros(9)}, tmp_path / "a.ckpt")

@@ -61,10 +61,11 @@ def open_zip(archive: Path) -> zipfile.ZipFile:
 def unpack(archive: Path, target: Path) -> None:
     """Unpack a zip into a folder, or refuse it before anything outside the folder is touched.
 
-    Refused are members with absolute paths, `..`, drive letters or backslashes, links, devices,
-    encrypted members, two members of one name, names that differ in case alone (one folder on
-    some disks, two on others), more than `MAX_MEMBERS`, more than `MAX_TOTAL_BYTES` in all and a
-    ratio above `MAX_RATIO`. What macOS and Windows add by themselves (`__MACOSX/`) is left out.
+    Refused are members with absolute paths, `..`, drive letters, backslashes or control
+    characters, links, devices, encrypted members, two members of one name, names that differ in
+    case alone (one folder on some disks, two on others), more than `MAX_MEMBERS`, more than
+    `MAX_TOTAL_BYTES` in all and a ratio above `MAX_RATIO`. What macOS and Windows add by themselves
+    (`__MACOSX/`) is left out.
 
     Args:
         archive: the zip.
@@ -118,8 +119,8 @@ def _refusal(members: list[zipfile.ZipInfo], archive_bytes: int) -> str:
 def _member_refusal(info: zipfile.ZipInfo) -> str:
     name = info.orig_filename  # as the archive has it; zipfile cuts `filename` at a NUL
     kind = stat.S_IFMT(info.external_attr >> 16)
-    if "\\" in name or "\0" in name:
-        return "has a backslash or a NUL in its name"
+    if "\\" in name or any(unicodedata.category(char) == "Cc" for char in name):
+        return "has a backslash or a control character in its name"
     if name.startswith("/"):
         return "has an absolute path"
     if PureWindowsPath(name).drive:

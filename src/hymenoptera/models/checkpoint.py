@@ -255,4 +255,9 @@ class WholeCheckpointIO(TorchCheckpointIO):
         """Write a checkpoint, whole or not at all."""
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         with new_file(Path(path)) as file:
-            torch.save(checkpoint, file)
+            try:
+                torch.save(checkpoint, file)
+            except RuntimeError as error:  # of torch, as it closes what it could not write
+                if isinstance(error.__context__, OSError):
+                    raise error.__context__ from None
+                raise
