@@ -48,7 +48,7 @@ def test_cached_equals_uncached(tmp_path: Path, run_train: Run, tiny: list[str],
     assert_alike(tmp_path, "cached", "plain")
 
 
-@pytest.mark.parametrize("mode", ["head", "last_stage"])
+@pytest.mark.parametrize("mode", ["head", pytest.param("last_stage", marks=pytest.mark.torture)])
 def test_cached_views_equal_uncached_ones(
     tmp_path: Path, run_train: Run, tiny: list[str], mode: str
 ) -> None:

@@ -14,7 +14,7 @@ from conftest import Ended
 Run = Callable[..., Ended]
 
 
-@pytest.mark.parametrize("mode", ["head", "gradual"])
+@pytest.mark.parametrize("mode", ["head", pytest.param("gradual", marks=pytest.mark.torture)])
 def test_a_search_draws_a_curve_and_says_what_to_type(
     tmp_path: Path, run_train: Run, tiny: list[str], mode: str
 ) -> None:

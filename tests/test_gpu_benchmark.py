@@ -12,6 +12,7 @@ from conftest import ROOT, tiny_overrides
 WAYS = ["project", "torchvision"]
 
 
+@pytest.mark.torture
 def test_it_measures_every_part(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -160,6 +160,7 @@ def test_ctrl_c_twice_leaves_at_once_and_the_sweep_goes_on_from_the_checkpoint(
     assert [row.split(",")[0] for row in rows[1:]] == [str(epoch) for epoch in range(1, 31)]
 
 
+@pytest.mark.torture
 def test_a_job_of_a_cluster_outlives_the_sweep_and_is_not_sent_again(
     tmp_path: Path, run_train: Run, start_train: Callable[..., Process], tiny: list[str]
 ) -> None:

@@ -316,7 +316,7 @@ def test_unreadable_pictures_are_skipped_and_counted(
     assert facts["train_count_by_class"] == {"ash": 3, "birch": 4}
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.torture)])
 def test_a_picture_that_vanishes_fails_the_run_with_its_record(
     tmp_path: Path, start_train: Callable[..., Process], tiny: list[str], workers: int
 ) -> None:

@@ -138,17 +138,6 @@ def compare(tmp_path: Path) -> None:
         assert (tmp_path / "killed" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
 
 
-def test_kill_9_at_3_random_moments(
-    tmp_path: Path,
-    run_train: Run,
-    start_train: Start,
-    tiny: list[str],
-    record_property: Callable[..., None],
-) -> None:
-    kill_and_resume(tmp_path, run_train, start_train, tiny, 3)
-    record_property("tried", 3)
-
-
 @pytest.mark.torture
 def test_kill_9_at_30_random_moments(
     tmp_path: Path,
