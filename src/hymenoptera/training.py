@@ -12,6 +12,7 @@ from pytorch_lightning.callbacks import Callback
 from hymenoptera.callbacks.console import Console, quieten_libraries
 from hymenoptera.callbacks.finite import FiniteLoss
 from hymenoptera.callbacks.interruption import InterruptedTraining, Interruption, interruptible
+from hymenoptera.callbacks.judgement import ModelGraph
 from hymenoptera.callbacks.pruning import Pruning
 from hymenoptera.config import build, build_named
 from hymenoptera.data.manifest import write_manifest
@@ -88,6 +89,8 @@ def train(
         # judging takes its time, and a scheduler that stops a run may not give it
         _record(run, status, None, time.monotonic() - fit_began, time.monotonic() - began)
         log.info("%s", announcements.interruption(folder))
+        # tracing the network takes a second or two, and a run that goes on does it at its end
+        run.watchers = [one for one in run.watchers if not isinstance(one, ModelGraph)]
     except RequestError:  # the Trainer or the optimizer refused, before the first step
         raise
     except Exception as error:
