@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Callable, Sequence
+from types import FrameType
 from typing import Any
 
 from torch.utils.data import DataLoader
@@ -13,6 +14,8 @@ from hymenoptera.data.folders import Sample
 from hymenoptera.data.order import EpochSampler
 
 AnyDataset = PictureDataset | CropDataset | FeatureDataset
+
+GRACE_S = 8  # for which a process that reads pictures outlives its SIGTERM
 
 
 def make_loader(
@@ -50,5 +53,14 @@ def collate_for(dataset: AnyDataset) -> Callable[[list[Any]], Any]:
 
 
 def _leave_signals_alone(worker: int) -> None:
-    """Ctrl-C goes to all processes: those that read pictures go on, the run's own decides."""
+    """What is sent to all processes: those that read pictures go on, the run's own decides.
+
+    After a SIGTERM not for long. The run would wait five seconds for a batch of a process that is
+    gone at once; but one that it has told to end must end.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _end_soon)
+
+
+def _end_soon(number: int, frame: FrameType | None) -> None:
+    signal.alarm(GRACE_S)
