@@ -256,7 +256,7 @@ def test_tensorboard_has_curves_pictures_and_hparams(
     assert charts == {
         "loss": {"train/loss", "val/loss"},
         "accuracy": {"train/accuracy", "val/accuracy"},
-        "learning rate of each group": {"lr/all"},
+        "learning rate of each part": {"lr/all"},
         "images a second": {"throughput/train_images_per_s"},
     }
     assert all(e.value > 0 for e in events.Scalars("throughput/train_images_per_s"))
@@ -342,7 +342,7 @@ def test_a_picture_that_vanishes_fails_the_run_with_its_record(
     assert "Traceback" not in (tmp_path / "out.txt").read_text()
 
 
-def test_early_stopping_is_one_override_away(
+def test_callbacks_of_lightning_are_one_override_away(
     tmp_path: Path, run_train: Run, tiny: list[str]
 ) -> None:
     ended = run_train(
@@ -352,6 +352,10 @@ def test_early_stopping_is_one_override_away(
         "callbacks.early_stopping.patience=1",
         "callbacks.early_stopping.monitor=train/loss",
         "callbacks.early_stopping.mode=max",  # the loss falls: it stops after two epochs or three
+        "+callbacks.rates._target_=pytorch_lightning.callbacks.LearningRateMonitor",
     )
     assert ended.status == 0, ended.err
-    assert read(only_run(tmp_path) / "summary.json")["epochs"] < 9
+    run = only_run(tmp_path)
+    assert read(run / "summary.json")["epochs"] < 9
+    events = EventAccumulator(str(run)).Reload()
+    assert {"lr-Adam/all", "lr-Adam/all, no decay"} <= set(events.Tags()["scalars"])

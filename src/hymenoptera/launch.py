@@ -14,8 +14,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -113,19 +113,15 @@ def run(cfg: DictConfig) -> None:
         checked = check(cfg)
         del checked["sweep"]  # says how jobs are run, not what one is
         layout = place(checked["trainer"], os.environ) if alone else Layout()
-        is_first = "torch" not in sys.modules
-        gc.disable()  # collecting while nothing but imports is allocated: a seventh of their time
-        if cfg.find_lr is None:
-            from hymenoptera.training import train
+        with _without_collecting():
+            if cfg.find_lr is None:
+                from hymenoptera.training import train
 
-            work: Callable[..., int] = train
-        else:
-            from hymenoptera.finding import find_learning_rate
+                work: Callable[..., int] = train
+            else:
+                from hymenoptera.finding import find_learning_rate
 
-            work = find_learning_rate
-        if is_first:
-            gc.freeze()  # what they made stays: looking through it takes half a second each time
-        gc.enable()
+                work = find_learning_rate
         if layout.world_size > 1:
             from hymenoptera.ranks.meeting import gather
 
@@ -203,6 +199,19 @@ def _end_with(error: HymenopteraError) -> NoReturn:
     # Hydra turns an Exception of a callback into a warning; SystemExit goes through
     print(error, file=sys.stderr)  # noqa: T201
     sys.exit(error.exit_status)
+
+
+@contextmanager
+def _without_collecting() -> Iterator[None]:
+    """Import without garbage collection, which is a seventh of the time and finds nothing."""
+    is_first = "torch" not in sys.modules
+    gc.disable()
+    try:
+        yield
+        if is_first:
+            gc.freeze()  # it stays: looking through it takes half a second each time
+    finally:
+        gc.enable()
 
 
 def _free_memory() -> None:

@@ -130,20 +130,14 @@ def prepare(
     """
     trainer = config["trainer"]
     team = team or Team()
-    local_size = team.layout.local_size
     told = {} if team.is_leader else team.hear()
     device = resolve_device(
         trainer["accelerator"],
         trainer["devices"],
         trainer["precision"],
-        processes=local_size,
+        processes=team.layout.local_size,
     )
-    sharing.refuse_strategy(trainer, device)
-    if config["compile"] == "cuda_graphs" and device.accelerator != "cuda":
-        raise RequestError(
-            f"compile=cuda_graphs replays what a CUDA GPU was told, and this run uses "
-            f"{device.name}: take compile=true or compile=false."
-        )
+    _refuse_device(config, device)
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     data: PictureDataModule = build(sharing.divide_cores(config["data"], team))
     if told:
@@ -169,8 +163,14 @@ def prepare(
     if cut is None:
         if told:
             data.feed_options = replace(data.feed_options, **sharing.feed_decided(told["record"]))
-        place = {"processes": local_size, "local_rank": team.layout.local_rank}
-        feed = feed_decoded(data, classifier.preprocessing, device, manifest_hash, **place)
+        feed = feed_decoded(
+            data,
+            classifier.preprocessing,
+            device,
+            manifest_hash,
+            processes=team.layout.local_size,
+            local_rank=team.layout.local_rank,
+        )
     channels_last = config["channels_last"]
     if channels_last == "auto":
         channels_last = device.accelerator == "cuda"
@@ -189,11 +189,7 @@ def prepare(
         },
         "data": data_facts,
         "model": {
-            "name": classifier.backbone_name,
-            "weights": classifier.weights_id,
-            "head_is_new": classifier.head_is_new,
-            "input_px": classifier.preprocessing.crop_px,
-            "parameter_count": sum(p.numel() for p in classifier.parameters()),
+            **_facts_of(classifier),
             "trained": _trained(groups, sharing.scale_rate(config, team)["lr"]),
         },
         "features": None if cut is None else {"computed": cut.computed, "kept": cut.kept},
@@ -208,18 +204,39 @@ def prepare(
     )
 
 
+def _refuse_device(config: dict[str, Any], device: Device) -> None:
+    """Refuse what the device at hand cannot do."""
+    sharing.refuse_strategy(config["trainer"], device)
+    if config["compile"] == "cuda_graphs" and device.accelerator != "cuda":
+        raise RequestError(
+            f"compile=cuda_graphs replays what a CUDA GPU was told, and this run uses "
+            f"{device.name}: take compile=true or compile=false."
+        )
+
+
+def _facts_of(classifier: Classifier) -> dict[str, Any]:
+    """What the record says of the network."""
+    return {
+        "name": classifier.backbone_name,
+        "weights": classifier.weights_id,
+        "head_is_new": classifier.head_is_new,
+        "input_px": classifier.preprocessing.crop_px,
+        "parameter_count": sum(p.numel() for p in classifier.parameters()),
+    }
+
+
 def _trained(groups: list[dict[str, Any]], lr: float) -> list[dict[str, Any]]:
-    """What the record says of the parameter groups, those of one name together."""
+    """What the record says of the parameter groups, those of one part together."""
     return [
         {
             "name": name,
             "parameter_count": sum(
-                p.numel() for group in groups if group["name"] == name for p in group["params"]
+                p.numel() for group in groups if group["part"] == name for p in group["params"]
             ),
             "first_epoch": first_epoch,
             "lr": lr * lr_scale,
         }
         for name, first_epoch, lr_scale in dict.fromkeys(
-            (group["name"], group["first_epoch"], group["lr_scale"]) for group in groups
+            (group["part"], group["first_epoch"], group["lr_scale"]) for group in groups
         )
     ]

@@ -7,7 +7,7 @@ from typing import Any
 from hymenoptera.data.base import PictureDataModule
 from hymenoptera.errors import RequestError
 from hymenoptera.models import checkpoint as checkpoints
-from hymenoptera.models import halfway
+from hymenoptera.models import progress
 from hymenoptera.models.classifier import Classifier
 
 
@@ -66,7 +66,7 @@ def go_on(
         "processes", 1
     )
     batch_size = data.batch_size * data.world_size
-    data.first_batch = halfway.batches_done(checkpoint, trained_with, batch_size)
+    data.first_batch = progress.batches_done(checkpoint, trained_with, batch_size)
     for key in ORDER_KEYS if data.first_batch else ():
         then, now = facts["config"]["data"].get(key), config["data"].get(key)
         if then != now:

@@ -15,7 +15,7 @@ LAYOUT = {  # category, chart, and patterns of the scalars that share it
     "training": {
         "loss": ["Multiline", ["train/loss$", "val/loss$"]],
         "accuracy": ["Multiline", ["train/accuracy$", "val/accuracy$"]],
-        "learning rate of each group": ["Multiline", ["lr/.+"]],
+        "learning rate of each part": ["Multiline", ["lr/.+"]],
         "images a second": ["Multiline", [f"{THROUGHPUT}$"]],
     }
 }

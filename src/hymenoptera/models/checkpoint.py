@@ -48,53 +48,6 @@ def describe(
     }
 
 
-def close_epoch(checkpoint: dict[str, Any]) -> None:
-    """Say in a checkpoint saved at an epoch's very end that the epoch is over.
-
-    When the Trainer saves there, its loops still count the epoch as open, and a resumed run goes
-    through it once more. Nothing is left to do in it, so the loops are put where they stand
-    before the next one. A checkpoint saved elsewhere is left as it is.
-
-    Args:
-        checkpoint: as the Trainer is about to write it; changed in place.
-    """
-    loops = checkpoint["loops"]["fit_loop"]
-    epochs, batches = loops["epoch_progress"], loops["epoch_loop.batch_progress"]
-    ended = epochs["total"]["processed"] == epochs["total"]["completed"] + 1
-    if not (ended and batches["is_last_batch"]):
-        return
-    for progress in (epochs["total"], epochs["current"]):
-        progress["completed"] = progress["processed"]
-    batches["is_last_batch"] = False
-    optimizer = loops["epoch_loop.automatic_optimization.optim_progress"]["optimizer"]
-    for current in (
-        batches["current"],
-        loops["epoch_loop.scheduler_progress"]["current"],
-        optimizer["step"]["current"],
-        optimizer["zero_grad"]["current"],
-    ):
-        current.update(dict.fromkeys(current, 0))
-
-
-def move_schedules(checkpoint: dict[str, Any], position: int) -> None:
-    """Put a checkpoint's schedules where its epoch is, counted in steps of another length.
-
-    A run that goes on with another number of processes, or another batch size, has other steps
-    per epoch. The schedules keep their place among the epochs; where steps are what they were,
-    nothing changes.
-
-    Args:
-        checkpoint: as it was read; changed in place.
-        position: the steps that the run that goes on would have taken until there.
-    """
-    for schedule in checkpoint.get("lr_schedulers", []):
-        if schedule["last_epoch"] == position:
-            continue
-        schedule["last_epoch"], schedule["_step_count"] = position, position + 1
-        for own in ("total_steps", "_schedule_phases", "step_size"):  # the new run has its own
-            schedule.pop(own, None)
-
-
 @dataclass(frozen=True)
 class LoadedCheckpoint:
     """A checkpoint, rebuilt.

@@ -14,7 +14,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from torchvision.transforms import v2
 
 from hymenoptera.models import checkpoint as checkpoints
-from hymenoptera.models import halfway
+from hymenoptera.models import progress
 from hymenoptera.models.classifier import Classifier
 from hymenoptera.models.exact import ExactMean
 from hymenoptera.models.transfer import Transfer
@@ -28,7 +28,7 @@ class ClassifierModule(pl.LightningModule):
 
     Logs, with the epoch's value over all its pictures: `train/loss`, `train/accuracy`, `val/loss`,
     `val/accuracy` (micro: the share of pictures that are right); with each step's:
-    `train/loss_step` and `lr/GROUP`. On several processes the epoch's values are of the pictures of
+    `train/loss_step` and `lr/PART`. On several processes the epoch's values are of the pictures of
     all of them, `val/loss` and `val/accuracy` to the last bit those of a single one;
     `train/loss_step` is of process 0.
 
@@ -150,9 +150,9 @@ class ClassifierModule(pl.LightningModule):
             metric.reset()
 
     def rates(self) -> dict[str, float]:
-        """The learning rate of each group in this step; 0 while it is frozen."""
+        """The learning rate of each part in this step; 0 while it is frozen."""
         return {
-            group["name"]: group["lr"] if group["first_epoch"] <= self.current_epoch + 1 else 0.0
+            group["part"]: group["lr"] if group["first_epoch"] <= self.current_epoch + 1 else 0.0
             for group in self.trainer.optimizers[0].param_groups
         }
 
@@ -182,16 +182,16 @@ class ClassifierModule(pl.LightningModule):
         data, accumulated = self.trainer.datamodule, self.trainer.accumulate_grad_batches  # type: ignore[attr-defined]
         steps = math.ceil(int(self.trainer.num_training_batches) / accumulated)
         position = data.first_epoch * max(1, steps) + math.ceil(data.first_batch / accumulated)
-        checkpoints.move_schedules(checkpoint, position)
-        halfway.move(checkpoint, data.first_batch)
+        progress.move_schedules(checkpoint, position)
+        progress.move_batches(checkpoint, data.first_batch)
         if self.trainer.is_global_zero:  # it has what all processes had added up
-            halfway.take_metrics(checkpoint, self._so_far())
+            progress.take_metrics(checkpoint, self._so_far())
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the facts from which alone the classifier can be rebuilt, and close the epoch."""
-        checkpoints.close_epoch(checkpoint)
+        progress.close_epoch(checkpoint)
         checkpoint[checkpoints.KEY] = self.facts
-        halfway.add_metrics(checkpoint, self._so_far())
+        progress.add_metrics(checkpoint, self._so_far())
 
     def _so_far(self) -> dict[str, Metric]:
         return {"train/loss": self._train_loss, "train/accuracy": self._train_accuracy}

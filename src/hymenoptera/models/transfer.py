@@ -102,19 +102,21 @@ class Transfer:
     def parameter_groups(self, classifier: Classifier) -> list[dict[str, Any]]:
         """All that is trained at some time, in groups for a torch optimizer.
 
-        Neighbours that begin together at one rate are one group. Norms and biases are in a group
-        of their own, of the same name, without weight decay.
+        Neighbours that begin together at one rate are together. Norms and biases are in a group
+        of their own, without weight decay.
 
         Returns:
-            For each group its `params`, `name`, `first_epoch` and `lr_scale`, and a
-            `weight_decay` of 0 where it has none.
+            For each group its `params`, `name`, `part` (the same for both of those that are
+            together), `first_epoch` and `lr_scale`, and a `weight_decay` of 0 where it has none.
         """
         groups: list[dict[str, Any]] = []
         parts = self.parts(classifier)
         for members in _alike(parts):
             parameters = [p for part in members for p in part.stage.parameters]
+            part_name = "all" if len(members) == len(parts) else _name(members)
             common = {
-                "name": "all" if len(members) == len(parts) else _name(members),
+                "name": part_name,
+                "part": part_name,
                 "first_epoch": members[0].first_epoch,
                 "lr_scale": members[0].lr_scale,
             }
@@ -122,7 +124,8 @@ class Transfer:
                 params = [p for p in parameters if _is_decayed(p) == decayed]
                 if params:
                     own = common | {"params": params}
-                    groups.append(own if decayed else own | {"weight_decay": 0.0})
+                    undecayed = {"name": f"{part_name}, no decay", "weight_decay": 0.0}
+                    groups.append(own if decayed else own | undecayed)
         return groups
 
 
