@@ -47,3 +47,15 @@ def nearest(word: str, options: Iterable[str], count: int = 3) -> str:
     if close:
         return f"Did you mean {' or '.join(close)}?"
     return f"Valid: {', '.join(valid)}." if 0 < len(valid) <= MOST_LISTED else ""
+
+
+def of_disk(error: OSError) -> str:
+    """Say in one line which file or folder failed and how.
+
+    Args:
+        error: as it was raised, in a process that reads pictures too: torch puts a report of many
+            lines in place of its fields then, of which the last says what it was.
+    """
+    if error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return error.strerror or (str(error).strip().splitlines() or ["no reason given"])[-1]

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from hymenoptera.cli import check, checkpoints, runs, shard
 from hymenoptera.cli.application import Abort, UsageError, app
-from hymenoptera.errors import HymenopteraError
+from hymenoptera.errors import HymenopteraError, of_disk
 
 __all__ = ["check", "checkpoints", "main", "runs", "shard"]
 
@@ -33,8 +33,7 @@ def main() -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        _end_with(f"{where}{error.strerror or error}.", 2)
+        _end_with(f"{of_disk(error)}.", 2)
     except (KeyboardInterrupt, Abort):
         _end_with("Interrupted.", 130)
     sys.exit(status)

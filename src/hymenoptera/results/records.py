@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hymenoptera.atomic import write_file
-from hymenoptera.errors import HymenopteraError, RequestError
+from hymenoptera.errors import HymenopteraError, RequestError, of_disk
 from hymenoptera.results.statistics import wilson_interval
 
 SCHEMA_VERSION = 1
@@ -103,8 +103,8 @@ def in_one_line(error: Exception) -> str:
         return reason if name.startswith("hymenoptera.errors.") else last
     if isinstance(error, HymenopteraError):
         return text
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    if isinstance(error, OSError):
+        return of_disk(error)
     return f"{type(error).__name__}: {text.splitlines()[0] if text else 'no reason given'}"
 
 
