@@ -6,28 +6,24 @@ that there is one copy in memory, whatever their number.
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
-from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin
 from torch import Tensor
-from tqdm import tqdm
 
 from hymenoptera.data.features import cached
 from hymenoptera.data.pictures import EXIF_ORIENTATION, UNREADABLE, open_picture, read_picture
 from hymenoptera.data.room import free_disk_bytes, in_units
+from hymenoptera.data.threads import in_threads, with_bar
 from hymenoptera.errors import RequestError, RunError
 from hymenoptera.preprocessing import Preprocessing
 
-T = TypeVar("T")
-CHUNK = 64  # pictures that are decoded at a time, so that a chunk has to fit into memory, not all
 TURNED = (5, 6, 7, 8)  # orientations that swap width and height
 
 
@@ -109,7 +105,7 @@ def plan_framed(paths: Sequence[Path], preprocessing: Preprocessing) -> Plan:
 
 def file_sizes(paths: Sequence[Path]) -> NDArray[np.int32]:
     """(N, 2) height and width of pictures, upright, from the heads of their files."""
-    sizes = in_order(_file_size, paths, "measuring pictures")
+    sizes = with_bar(in_threads(_file_size, paths), len(paths), "measuring pictures")
     return np.array(list(sizes), dtype=np.int32).reshape(-1, 2)
 
 
@@ -163,20 +159,11 @@ def file_sizes_on_disk(
     return sizes.numpy()
 
 
-def in_order(work: Callable[[Path], T], paths: Sequence[Path], what: str) -> Iterator[T]:
-    """Do something with each file, in several threads, with a progress bar; in their order."""
-    remaining = iter(tqdm(paths, desc=what, unit="picture", leave=False, delay=1.0, disable=None))
-    with ThreadPoolExecutor() as pool:  # Pillow decodes without holding Python's lock
-        while chunk := list(islice(remaining, CHUNK)):
-            yield from pool.map(work, chunk)
-
-
 def _decode(plan: Plan) -> Iterator[Tensor]:
     """The pixels of each picture, (3 * height * width,) uint8."""
-    pictures = in_order(
-        lambda path: np.array(plan.shrink(read_picture(path))), plan.paths, "decoding pictures"
-    )
-    for path, size, pixels in zip(plan.paths, plan.sizes, pictures, strict=True):
+    pictures = in_threads(lambda path: np.array(plan.shrink(read_picture(path))), plan.paths)
+    shown = with_bar(pictures, len(plan.paths), "decoding pictures")
+    for path, size, pixels in zip(plan.paths, plan.sizes, shown, strict=True):
         if pixels.shape[:2] != tuple(size):
             raise RunError(f"{path} has changed since the run began.")
         yield torch.from_numpy(pixels.reshape(-1))

@@ -1,17 +1,16 @@
 """What lies in a data set's folder, file by file: nothing is refused, all of it is written down."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from hymenoptera.data.folders import VALIDATION_NAMES, Sample, find_samples, subfolders
 from hymenoptera.data.likeness import small_grey
 from hymenoptera.data.pictures import UNREADABLE, open_picture, upright_rgb, why_unreadable
+from hymenoptera.data.threads import in_threads, with_bar
 from hymenoptera.digests import file_sha256
 from hymenoptera.errors import RequestError
 
@@ -92,17 +91,8 @@ def inspect(root: Path) -> Inspection:
 
 
 def _look_at_all(root: Path, samples: Sequence[tuple[str, Sample]]) -> list[Look]:
-    with ThreadPoolExecutor() as pool:
-        looks = tqdm(
-            pool.map(lambda item: _look(root, *item), samples),
-            total=len(samples),
-            desc="looking at pictures",
-            unit="picture",
-            leave=False,
-            delay=1.0,
-            disable=None,
-        )
-        return list(looks)
+    looks = in_threads(lambda item: _look(root, *item), samples)
+    return list(with_bar(looks, len(samples), "looking at pictures"))
 
 
 def _look(root: Path, part: str, sample: Sample) -> Look:

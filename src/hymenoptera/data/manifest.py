@@ -2,11 +2,11 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from hymenoptera.atomic import write_file
+from hymenoptera.data.threads import in_threads
 from hymenoptera.digests import file_sha256
 from hymenoptera.errors import RequestError
 
@@ -83,8 +83,8 @@ def fingerprint(folder: Path, paths: Iterable[str]) -> dict[str, Entry]:
         RequestError: a file is missing or cannot be read.
     """
     names = list(paths)
-    with ThreadPoolExecutor(max_workers=8) as threads:  # hashing lets other threads run
-        return dict(zip(names, threads.map(lambda name: _entry(folder / name), names), strict=True))
+    entries = in_threads(lambda name: _entry(folder / name), names)
+    return dict(zip(names, entries, strict=True))
 
 
 def _entry(path: Path) -> Entry:

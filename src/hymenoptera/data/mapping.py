@@ -9,28 +9,24 @@ import hashlib
 import os
 import shutil
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from hymenoptera.atomic import alone, new_folder
 from hymenoptera.data.folders import parts_of, walk
 from hymenoptera.data.pictures import fault, why_unreadable
 from hymenoptera.data.table import CHUNK, Table, add_hash, read_table, sortable, write_table
+from hymenoptera.data.threads import in_threads, with_bar
 from hymenoptera.errors import RequestError
 
 VERSION = 1
 MOST_IGNORED = 1000  # names of files of another type that are kept; all are counted
 
 Stats = NDArray[np.int64]
-Piece = TypeVar("Piece")
-Done = TypeVar("Done")
 
 
 def holds(root: Path, count: int) -> bool:
@@ -194,7 +190,8 @@ def _measured(
         part, names = piece
         return part, np.array([_stat(folder + name) for name in names], np.int64).T
 
-    yield from _shown(in_threads(measure, pieces), count, title, lambda done: done[1].shape[1])
+    done = in_threads(measure, pieces)
+    yield from with_bar(done, count, title, unit="file", size=lambda some: some[1].shape[1])
 
 
 def _stat(path: str | bytes) -> tuple[int, int]:
@@ -230,7 +227,7 @@ def _read(
 
     pieces = (rows[i : i + 256].tolist() for i in range(0, len(rows), 256))
     faults: dict[int, str] = {}
-    for found in _shown(in_threads(read, pieces), len(rows), "reading pictures", len):
+    for found in with_bar(in_threads(read, pieces), len(rows), "reading pictures", size=len):
         for row, digest, why in found:
             sha256[row] = np.frombuffer(digest, np.uint8)
             if why:
@@ -245,26 +242,3 @@ def look(path: Path) -> tuple[bytes, str | None]:
     except OSError as error:
         return b"", why_unreadable(error, path)
     return data, fault(path, data)
-
-
-def in_threads(work: Callable[[Piece], Done], pieces: Iterable[Piece]) -> Iterator[Done]:
-    """What work makes of each piece, in order; no more pieces are taken than are worked on."""
-    pending: deque[Future[Done]] = deque()
-    workers = min(32, (os.cpu_count() or 1) + 4)
-    with ThreadPoolExecutor(workers) as pool:
-        for piece in pieces:
-            pending.append(pool.submit(work, piece))
-            if len(pending) > 2 * workers:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-
-
-def _shown(
-    done: Iterable[Done], count: int, title: str, size: Callable[[Done], int]
-) -> Iterator[Done]:
-    """What is done, with a progress bar where that takes its time."""
-    with tqdm(total=count, desc=title, unit="picture", leave=False, delay=1.0, disable=None) as bar:
-        for item in done:
-            yield item
-            bar.update(size(item))

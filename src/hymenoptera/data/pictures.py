@@ -4,7 +4,6 @@ import logging
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from glob import has_magic, iglob
 from io import BytesIO
@@ -12,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
-from tqdm import tqdm
 
 from hymenoptera.data.shards import contents
+from hymenoptera.data.threads import in_threads, with_bar
 from hymenoptera.errors import RequestError, RunError
 
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # what it says, it raises as well
@@ -129,17 +128,8 @@ def unreadable_pictures(paths: list[Path]) -> dict[Path, str]:
     Returns:
         Why, by path, of those that cannot be read.
     """
-    with ThreadPoolExecutor() as pool:  # Pillow decodes without holding Python's lock
-        reasons = tqdm(
-            pool.map(fault, paths),
-            total=len(paths),
-            desc="checking pictures",
-            unit="picture",
-            leave=False,
-            delay=1.0,
-            disable=None,
-        )
-        return {path: why for path, why in zip(paths, reasons, strict=True) if why}
+    reasons = with_bar(in_threads(fault, paths), len(paths), "checking pictures")
+    return {path: why for path, why in zip(paths, reasons, strict=True) if why}
 
 
 def why_unreadable(error: Exception, path: Path) -> str:

@@ -15,10 +15,11 @@ from tqdm import tqdm
 from hymenoptera.atomic import make_folder, write_file
 from hymenoptera.data.dividing import refuse_empty, rows_by_part
 from hymenoptera.data.folders import parts_of, refuse_strange
-from hymenoptera.data.mapping import in_threads, listed, look
+from hymenoptera.data.mapping import listed, look
 from hymenoptera.data.pictures import refuse_unreadable
 from hymenoptera.data.shards import FILE, FORMAT, PLACES, TABLE, VERSION
 from hymenoptera.data.table import add_hash, read_table, write_table
+from hymenoptera.data.threads import in_threads
 from hymenoptera.digests import file_sha256
 from hymenoptera.errors import RequestError
 

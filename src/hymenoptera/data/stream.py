@@ -2,12 +2,10 @@
 
 import json
 import logging
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from hymenoptera.atomic import write_file
 from hymenoptera.data.base import PictureDataModule
@@ -22,6 +20,7 @@ from hymenoptera.data.shards import (
     shards_in,
 )
 from hymenoptera.data.table import Samples
+from hymenoptera.data.threads import in_threads, with_bar
 from hymenoptera.digests import file_sha256
 from hymenoptera.errors import RequestError
 
@@ -119,12 +118,11 @@ def check_shards(root: Path, shards: list[dict[str, Any]], folder: Path) -> None
     new = [
         shard for shard in shards if (p := str(root / shard["file"])) and known.get(p) != marks[p]
     ]
-    with ThreadPoolExecutor() as pool:
-        digests = pool.map(lambda shard: file_sha256(root / shard["file"]), new)
-        shown = tqdm(digests, "reading shards", len(new), leave=False, delay=1.0, disable=None)
-        for shard, digest in zip(new, shown, strict=True):
-            if digest != shard["sha256"]:
-                raise _damaged(root / shard["file"], "damaged, its SHA-256 is another one")
+    digests = in_threads(lambda shard: file_sha256(root / shard["file"]), new)
+    shown = with_bar(digests, len(new), "reading shards", unit="shard")
+    for shard, digest in zip(new, shown, strict=True):
+        if digest != shard["sha256"]:
+            raise _damaged(root / shard["file"], "damaged, its SHA-256 is another one")
     if new:
         folder.mkdir(parents=True, exist_ok=True)
         write_file(place, json.dumps({**known, **marks}))

@@ -4,7 +4,6 @@ import base64
 import io
 import math
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from hymenoptera.data.pictures import UNREADABLE, open_picture, upright_rgb
+from hymenoptera.data.threads import in_threads
 
 GAP_PX = 8
 MOST_KEPT = 4000  # thumbnails: the runs of a sweep have the same pictures
@@ -103,8 +103,7 @@ def thumbnail(path: Path, side_px: int) -> Image.Image | None:
 
 def thumbnails(paths: Iterable[Path], side_px: int) -> list[Image.Image | None]:
     """`thumbnail` of each path, several at a time."""
-    with ThreadPoolExecutor() as pool:  # Pillow decodes without holding Python's lock
-        return list(pool.map(lambda path: thumbnail(path, side_px), paths))
+    return list(in_threads(lambda path: thumbnail(path, side_px), paths))
 
 
 @lru_cache(maxsize=MOST_KEPT)
