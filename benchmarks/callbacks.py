@@ -12,7 +12,6 @@ import json
 import os
 import runpy
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -20,6 +19,8 @@ from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from command import TRAIN_PY, must_run
 
 ROOT = Path(__file__).parent.parent
 TRACE = "HYMENOPTERA_CALLBACKS_TRACE"  # names the file that the traced process writes
@@ -60,7 +61,7 @@ def trace(path: Path) -> None:
     training.build_named = build_timed
     training.write_report = timed(REPORT, training.write_report)
     try:
-        runpy.run_path(str(ROOT / "train.py"), run_name="__main__")
+        runpy.run_path(TRAIN_PY, run_name="__main__")
     finally:
         spent.pop("tensorboard", None)  # a logger
         path.write_text(json.dumps({"whole_s": seconds_since_start(), "spent_s": spent}))
@@ -70,14 +71,7 @@ def traced(overrides: list[str]) -> tuple[float, dict[str, float]]:
     """Seconds of the whole process, and those spent in each callback."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trace.json"
-        done = subprocess.run(
-            [sys.executable, __file__, f"hydra.run.dir={folder}/run", *overrides],
-            env={**os.environ, TRACE: str(path)},
-            capture_output=True,
-            text=True,
-        )
-        if done.returncode or not path.is_file():
-            sys.exit(f"train.py failed:\n{done.stderr.strip()[-500:]}")
+        must_run([__file__, f"hydra.run.dir={folder}/run", *overrides], **{TRACE: str(path)})
         found = json.loads(path.read_text())
     return found["whole_s"], found["spent_s"]
 

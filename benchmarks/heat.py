@@ -11,14 +11,13 @@ coarse as the heat, whose places are 32 pixels wide.
 
 import argparse
 import json
-import subprocess
-import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from command import TRAIN_PY, must_run
 from torch import Tensor
 from torch.nn import functional
 
@@ -48,13 +47,11 @@ def draw(folder: Path, scale: float) -> None:
 def train(pictures: Path, run: Path, overrides: list[str]) -> LoadedCheckpoint:
     """Train a head; ends the program where that fails."""
     command = [
-        *(sys.executable, str(ROOT / "train.py"), "experiment=head", "data=imagefolder"),
+        *(TRAIN_PY, "experiment=head", "data=imagefolder"),
         *(f"data.root={pictures}", f"hydra.run.dir={run}", f"transfer.cache_folder={run}/features"),
         *("report=false", "logger=csv", *overrides),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=run.parent)
-    if done.returncode:
-        sys.exit(done.stderr.strip()[-500:])
+    must_run(command, run.parent)
     return load_checkpoint(run / "checkpoints" / "best.ckpt")
 
 

@@ -10,7 +10,6 @@ import argparse
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -20,6 +19,7 @@ from resource import RUSAGE_SELF, getrusage
 from typing import Any
 
 import numpy as np
+from command import must_run
 from PIL import Image
 
 CLASSES = 10
@@ -101,11 +101,8 @@ def start(root: Path, index_folder: Path, workers: int, map_from: int | None) ->
 def measure(root: Path, kept: Path, workers: int, lists: bool) -> dict[str, Any]:
     """`start` in a process of its own."""
     options = [str(root), str(kept), str(workers), "" if lists else "1"]
-    command = [sys.executable, __file__, "--start", *options]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(done.stderr)
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    said = must_run([__file__, "--start", *options])
+    found: dict[str, Any] = json.loads(said.splitlines()[-1])
     return found
 
 

@@ -13,24 +13,21 @@ import csv
 import hashlib
 import json
 import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+from command import TRAIN_PY, must_run
+
 STEP = 32  # pictures a step, of all processes together
 
 
-def train(folder: Path, count: int, *overrides: str) -> str:
-    """A run in so many processes; what it printed."""
-    command = [sys.executable, str(ROOT / "train.py"), f"trainer.devices={count}", *overrides]
+def train(folder: Path, count: int, *overrides: str) -> None:
+    """A run in so many processes."""
+    command = [TRAIN_PY, f"trainer.devices={count}", *overrides]
     command += ["trainer=cpu", f"hydra.run.dir={folder}", "report=false"]
     off = [f"callbacks.{name}.enabled=false" for name in ("grad_cam", "augmented_pictures")]
-    ended = subprocess.run([*command, *off], capture_output=True, text=True, cwd=folder.parent)
-    if ended.returncode:
-        sys.exit(f"{' '.join(command)}\n{ended.stderr}")
-    return ended.stdout
+    must_run([*command, *off], folder.parent)
 
 
 def exact(place: Path, counts: list[int]) -> list[dict[str, str]]:

@@ -10,12 +10,11 @@ defaults' figure in the same round.
 import argparse
 import json
 import statistics
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import torch
+from command import TRAIN_PY, must_run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 ROOT = Path(__file__).parent.parent
@@ -35,13 +34,11 @@ def images_per_s(overrides: list[str]) -> float:
     """Training pictures a second of a run's second epoch."""
     with tempfile.TemporaryDirectory() as folder:
         command = [
-            *(sys.executable, str(ROOT / "train.py"), *overrides, f"hydra.run.dir={folder}/run"),
+            *(TRAIN_PY, *overrides, f"hydra.run.dir={folder}/run"),
             *("trainer.max_epochs=2", "+trainer.limit_val_batches=1", "report=false"),
             *("callbacks.grad_cam.enabled=false", "callbacks.embeddings.enabled=false"),
         ]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            sys.exit(f"{' '.join(command)} failed:\n{done.stderr.strip()[-500:]}")
+        must_run(command)
         events = EventAccumulator(f"{folder}/run").Reload()
         return float(events.Scalars("throughput/train_images_per_s")[-1].value)
 

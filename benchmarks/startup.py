@@ -18,6 +18,8 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from command import TRAIN_PY, must_run
+
 ROOT = Path(__file__).parent.parent
 TRACE = "HYMENOPTERA_STARTUP_TRACE"  # names the file that the traced process writes
 IMPORTED = "import hymenoptera.launch, hymenoptera.training"
@@ -101,21 +103,14 @@ def trace(path: Path) -> None:
         run(cfg)
 
     launch.run = run_with_clocks
-    runpy.run_path(str(ROOT / "train.py"), run_name="__main__")
+    runpy.run_path(TRAIN_PY, run_name="__main__")
 
 
 def traced(overrides: list[str]) -> dict[str, float]:
     """The seconds that each part took, in order."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trace.json"
-        done = subprocess.run(
-            [sys.executable, __file__, *overrides, f"hydra.run.dir={folder}/run"],
-            env={**os.environ, TRACE: str(path)},
-            capture_output=True,
-            text=True,
-        )
-        if not path.is_file():
-            sys.exit(f"train.py did not come to its first step:\n{done.stderr.strip()[-500:]}")
+        must_run([__file__, *overrides, f"hydra.run.dir={folder}/run"], **{TRACE: str(path)})
         ends = json.loads(path.read_text())
     parts, last = {}, 0.0
     for label, end in ends.items():

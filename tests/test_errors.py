@@ -3,7 +3,7 @@
 import pytest
 from torch.utils.data import DataLoader, Dataset
 
-from hymenoptera.errors import MOST_LISTED, RequestError, RunError, nearest, of_disk
+from hymenoptera.errors import MOST_LISTED, RequestError, RunError, in_one_line, nearest
 
 
 def test_close_words_are_suggested() -> None:
@@ -23,17 +23,38 @@ def test_exit_statuses() -> None:
     assert (RequestError.exit_status, RunError.exit_status) == (2, 1)
 
 
-class Unreadable(Dataset[int]):
+class Failing(Dataset[int]):
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
     def __len__(self) -> int:
         return 1
 
     def __getitem__(self, position: int) -> int:
-        raise OSError(5, "Input/output error", "ant.jpg")
+        raise self._error
 
 
-def test_a_disk_that_fails_is_said_in_a_line() -> None:
-    assert of_disk(OSError(28, "No space left on device")) == "No space left on device"
-    assert of_disk(PermissionError(13, "Permission denied", "a b")) == "a b: Permission denied"
-    with pytest.raises(OSError, match="Original Traceback") as raised:
-        list(DataLoader(Unreadable(), num_workers=1))
-    assert of_disk(raised.value) == "OSError: [Errno 5] Input/output error: 'ant.jpg'"
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            OSError(5, "Input/output error", "ant.jpg"),
+            "OSError: [Errno 5] Input/output error: 'ant.jpg'",
+        ),
+        (RequestError("ant.jpg: not a picture."), "ant.jpg: not a picture."),
+    ],
+)
+def test_what_fails_in_a_process_that_reads_pictures_is_said_in_a_line(
+    error: Exception, said: str
+) -> None:
+    with pytest.raises(type(error), match="Original Traceback") as raised:
+        list(DataLoader(Failing(error), num_workers=1))
+    assert in_one_line(raised.value) == said
+
+
+def test_what_fails_is_said_in_a_line() -> None:
+    assert in_one_line(OSError(28, "No space left on device")) == "No space left on device"
+    assert in_one_line(PermissionError(13, "Permission denied", "a b")) == "a b: Permission denied"
+    assert in_one_line(RequestError("No such folder.")) == "No such folder."
+    assert in_one_line(ValueError("one\ntwo")) == "ValueError: one"
+    assert in_one_line(ValueError()) == "ValueError: no reason given"

@@ -49,13 +49,21 @@ def nearest(word: str, options: Iterable[str], count: int = 3) -> str:
     return f"Valid: {', '.join(valid)}." if 0 < len(valid) <= MOST_LISTED else ""
 
 
-def of_disk(error: OSError) -> str:
-    """Say in one line which file or folder failed and how.
+def in_one_line(error: Exception) -> str:
+    """Say in one line what went wrong; of a disk, with the file or folder that failed and how.
 
     Args:
         error: as it was raised, in a process that reads pictures too: torch puts a report of many
             lines in place of its fields then, of which the last says what it was.
     """
-    if error.filename:
+    text = str(error).strip()
+    if "Original Traceback" in text:
+        name, _, reason = (last := text.splitlines()[-1]).partition(": ")
+        return reason if name.startswith(f"{__name__}.") else last
+    if isinstance(error, HymenopteraError):
+        return text
+    if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
-    return error.strerror or (str(error).strip().splitlines() or ["no reason given"])[-1]
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return f"{type(error).__name__}: {text.splitlines()[0] if text else 'no reason given'}"

@@ -28,7 +28,7 @@ from omegaconf import DictConfig
 
 from hymenoptera.arguments import for_hydra
 from hymenoptera.config import check, without_hydra
-from hymenoptera.errors import HymenopteraError, RequestError, RunError
+from hymenoptera.errors import HymenopteraError, RequestError, RunError, in_one_line
 from hymenoptera.help_page import help_page
 from hymenoptera.parent import STARTER, end_with_parent
 from hymenoptera.ranks.follow import begin_to_follow, follow
@@ -143,8 +143,6 @@ def run(cfg: DictConfig) -> None:
         if not (alone and isinstance(error, RequestError)):
             _record_failure(folder, error, overrides)
         if isinstance(error, HymenopteraError):
-            from hymenoptera.results.records import in_one_line
-
             error = type(error)(in_one_line(error))  # one of a process that reads pictures is long
         if alone:
             assert isinstance(error, HymenopteraError)
@@ -226,7 +224,7 @@ def _record_failure(folder: Path, error: Exception, overrides: list[str]) -> Non
     """Record why a job failed, unless its training has."""
     if isinstance(error, RunError) and (folder / "summary.json").exists():
         return
-    from hymenoptera.results.records import in_one_line, write_failure
+    from hymenoptera.results.records import write_failure
 
     log.debug("The job failed.", exc_info=error)
     with suppress(OSError):  # of a disk that is full

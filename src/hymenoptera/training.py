@@ -16,7 +16,7 @@ from hymenoptera.callbacks.judgement import ModelGraph
 from hymenoptera.callbacks.pruning import Pruning
 from hymenoptera.config import build, build_named
 from hymenoptera.data.manifest import write_manifest
-from hymenoptera.errors import RequestError, RunError
+from hymenoptera.errors import RequestError, RunError, in_one_line
 from hymenoptera.judging import judge_best
 from hymenoptera.memory import explained, fit_within_memory
 from hymenoptera.preparing import Run, prepare
@@ -104,7 +104,7 @@ def train(
     except Exception as error:
         status, failure = "failed", failure or error
     if failure is not None:
-        run.record["error"] = records.in_one_line(failure)
+        run.record["error"] = in_one_line(failure)
     _record(run, status, best, fit_s=fit_s, total_s=time.monotonic() - began)
     if config["report"]:
         _report(folder)
@@ -185,4 +185,4 @@ def _report(folder: Path) -> None:
         write_report(folder)
     except Exception as error:
         log.debug("The report failed.", exc_info=error)
-        log.warning(f"report.html could not be written ({records.in_one_line(error)}).")
+        log.warning(f"report.html could not be written ({in_one_line(error)}).")

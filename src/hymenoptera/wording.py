@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from hymenoptera.config import flatten
-from hymenoptera.errors import HymenopteraError, RequestError, RunError, nearest, of_disk
+from hymenoptera.errors import HymenopteraError, RequestError, RunError, in_one_line, nearest
 
 
 def is_request(error: Exception) -> bool:
@@ -40,14 +40,14 @@ def in_words(error: Exception) -> HymenopteraError:
             f"signs: 'key=\"a value\"'."
         )
     if isinstance(error, OSError):
-        return RequestError(f"{of_disk(error)}. Nothing was written there.")
+        return RequestError(f"{in_one_line(error)}. Nothing was written there.")
     lines = [line for line in str(error).splitlines() if line.strip()]
     return RequestError("\n".join(lines[:3]))
 
 
 def disk_error(error: OSError, folder: Path) -> HymenopteraError:
     """A file or folder that cannot be read or written, in words."""
-    what = of_disk(error)
+    what = in_one_line(error)
     if not folder.exists():  # Hydra had made it
         return RunError(f"The run failed: {what}. Its folder {folder} is gone.")
     if not (folder / "checkpoints").exists():

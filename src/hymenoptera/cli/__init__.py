@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from hymenoptera.cli import check, checkpoints, runs, shard
 from hymenoptera.cli.application import Abort, UsageError, app
-from hymenoptera.errors import HymenopteraError, of_disk
+from hymenoptera.errors import HymenopteraError, in_one_line
 
 __all__ = ["check", "checkpoints", "main", "runs", "shard"]
 
@@ -33,7 +33,7 @@ def main() -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0
     except OSError as error:
-        _end_with(f"{of_disk(error)}.", 2)
+        _end_with(f"{in_one_line(error)}.", 2)
     except (KeyboardInterrupt, Abort):
         _end_with("Interrupted.", 130)
     sys.exit(status)

@@ -23,9 +23,8 @@ import torch
 from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from torch.distributed import TCPStore  # type: ignore[attr-defined] # it is documented there
 
-from hymenoptera.errors import HymenopteraError, RunError
+from hymenoptera.errors import HymenopteraError, RunError, in_one_line
 from hymenoptera.ranks.layout import Layout
-from hymenoptera.results.records import in_one_line
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hymenoptera.atomic import write_file
-from hymenoptera.errors import HymenopteraError, RequestError, of_disk
+from hymenoptera.errors import RequestError
 from hymenoptera.results.statistics import wilson_interval
 
 SCHEMA_VERSION = 1
@@ -93,19 +93,6 @@ def write_failure(folder: Path, error: str, overrides: list[str]) -> None:
     """Record a run that failed before there was anything else to record."""
     summary = {"status": "failed", "error": error, **provenance(overrides), "best": None}
     write_summary(folder, summary)
-
-
-def in_one_line(error: Exception) -> str:
-    """What went wrong, in a line of a table."""
-    text = str(error).strip()
-    if "Original Traceback" in text:  # of a process that reads pictures: its error comes last
-        name, _, reason = (last := text.splitlines()[-1]).partition(": ")
-        return reason if name.startswith("hymenoptera.errors.") else last
-    if isinstance(error, HymenopteraError):
-        return text
-    if isinstance(error, OSError):
-        return of_disk(error)
-    return f"{type(error).__name__}: {text.splitlines()[0] if text else 'no reason given'}"
 
 
 def read_summary(folder: Path) -> dict[str, Any] | None:
