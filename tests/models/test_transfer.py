@@ -100,6 +100,10 @@ def test_groups_hold_each_trained_parameter_once() -> None:
     held = [id(p) for group in groups for p in group["params"]]
     frozen = {id(p) for p in find_stages(model.backbone)[0].parameters}
     assert sorted(held) == sorted({id(p) for p in model.parameters()} - frozen)
+    places = {id(p): place for place, p in enumerate(model.parameters())}
+    for group in groups:  # FSDP writes and reads them in the model's order
+        own = [places[id(p)] for p in group["params"]]
+        assert own == sorted(own)
 
 
 def test_norms_and_biases_have_no_weight_decay() -> None:

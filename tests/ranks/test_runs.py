@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from conftest import ROOT, Ended, start, tiny_overrides, write_pictures
+from hymenoptera.models.checkpoint import load_checkpoint
 
 ADDRESS = "127.0.0.1"
 
@@ -44,7 +45,11 @@ def slurm(rank: int, count: int, port: str) -> dict[str, str]:
 
 
 def start_ranks(
-    folder: Path, count: int, *arguments: str, by: Callable[..., dict[str, str]] = place
+    folder: Path,
+    count: int,
+    *arguments: str,
+    by: Callable[..., dict[str, str]] = place,
+    script: str = "train.py",
 ) -> list[Process]:
     """Start a run's processes, each in a folder of its own; the run folder is `folder`/run."""
     port = free_port()
@@ -53,7 +58,7 @@ def start_ranks(
         (folder / f"rank{rank}").mkdir(parents=True, exist_ok=True)
         processes.append(
             start(
-                "train.py",
+                script,
                 (*arguments, f"hydra.run.dir={folder}/run"),
                 folder / f"rank{rank}",
                 by(rank, count, port) if count > 1 else {},
@@ -195,6 +200,30 @@ def test_two_processes_take_the_steps_of_one_with_twice_the_batch(
         for name in ("train/loss", "train/accuracy", "val/loss", "val/accuracy"):
             assert float(b[name]) == pytest.approx(float(a[name]), rel=1e-4)
     assert summary_of(tmp_path / "two" / "run")["device"]["batch_size"] == 6
+
+
+def test_a_sharded_model_trains_as_a_whole_one_and_either_goes_on_with_the_other(
+    tmp_path: Path, odd: Path
+) -> None:
+    """A checkpoint of epoch 1, when a stage has no gradient yet, and two more epochs."""
+    common = [*tiny_overrides(odd), "transfer.unfreeze_epochs=[2]", "trainer.max_epochs=3"]
+    common += ["report=false", "+trainer.max_steps=2"]
+    strategies = {"fsdp": "tests/ranks/fsdp_on_cpu.py", "ddp": "train.py"}
+    found = []
+    for began, goes_on in (("ddp", "fsdp"), ("fsdp", "ddp"), ("ddp", "ddp")):
+        folder = tmp_path / f"{began}_{goes_on}"
+        first = [*common, f"trainer={began}"]
+        second = [f"resume={folder}/run", f"trainer.strategy={goes_on}", "trainer.max_steps=-1"]
+        for strategy, arguments in ((began, first), (goes_on, second)):
+            script = strategies[strategy]
+            ended = end_ranks(folder, start_ranks(folder, 2, *arguments, script=script))
+            only_the_leader_spoke(ended)
+            assert f"2 ({strategy})" in ended[0].out
+        found.append([[float(value) for value in row.values()] for row in rows_of(folder / "run")])
+        assert len(found[-1]) == 3
+        load_checkpoint(folder / "run" / "checkpoints" / "best.ckpt")
+    for rows in found[1:]:
+        assert rows == [pytest.approx(row, rel=1e-4) for row in found[0]]
 
 
 @pytest.mark.torture

@@ -190,6 +190,7 @@ class ClassifierModule(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the facts from which alone the classifier can be rebuilt, and close the epoch."""
         progress.close_epoch(checkpoint)
+        progress.number_parameters(checkpoint, self.trainer.optimizers[0], self.parameters())
         checkpoint[checkpoints.KEY] = self.facts
         progress.add_metrics(checkpoint, self._so_far())
 

@@ -1,11 +1,13 @@
 """Where a checkpoint stands: in which epoch, after which batch, and with which rates.
 
-The one module that knows how the Trainer writes its loops and schedules down.
+The one module that knows how the Trainer writes its loops, schedules and optimizers down.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from torch import Tensor
+from torch.optim import Optimizer
 from torchmetrics import Metric
 
 from hymenoptera.errors import RequestError
@@ -88,6 +90,32 @@ def move_schedules(checkpoint: dict[str, Any], position: int) -> None:
         schedule["last_epoch"], schedule["_step_count"] = position, position + 1
         for own in ("total_steps", "_schedule_phases", "step_size"):  # the new run has its own
             schedule.pop(own, None)
+
+
+def number_parameters(
+    checkpoint: dict[str, Any], optimizer: Optimizer, parameters: Iterable[Tensor]
+) -> None:
+    """Number what an optimizer's state is of as the parameters stand in the model.
+
+    torch numbers them by their place in the optimizer's groups, and reads any numbers; FSDP writes
+    and reads the model's. Groups with their parameters in the model's order, as
+    `Transfer.parameter_groups` has them, and these numbers can be gone on with by either.
+
+    Args:
+        checkpoint: as the Trainer is about to write it; changed in place.
+        optimizer: of which it holds the state.
+        parameters: of the model, all of them.
+    """
+    places = {id(parameter): place for place, parameter in enumerate(parameters)}
+    for state in checkpoint.get("optimizer_states", []):
+        if not state:  # of processes that share it, one has it here
+            continue
+        numbers: dict[int, int] = {}
+        for saved, group in zip(state["param_groups"], optimizer.param_groups, strict=True):
+            own = [places[id(parameter)] for parameter in group["params"]]
+            numbers |= zip(saved["params"], own, strict=True)
+            saved["params"] = own
+        state["state"] = {numbers[n]: value for n, value in state["state"].items()}
 
 
 def add_metrics(checkpoint: dict[str, Any], metrics: Mapping[str, Metric]) -> None:

@@ -102,8 +102,8 @@ class Transfer:
     def parameter_groups(self, classifier: Classifier) -> list[dict[str, Any]]:
         """All that is trained at some time, in groups for a torch optimizer.
 
-        Neighbours that begin together at one rate are together. Norms and biases are in a group
-        of their own, without weight decay.
+        Neighbours that begin together at one rate are together, in the model's order. Norms and
+        biases are in a group of their own, without weight decay.
 
         Returns:
             For each group its `params`, `name`, `part` (the same for both of those that are
@@ -112,7 +112,8 @@ class Transfer:
         groups: list[dict[str, Any]] = []
         parts = self.parts(classifier)
         for members in _alike(parts):
-            parameters = [p for part in members for p in part.stage.parameters]
+            trained = {id(p) for part in members for p in part.stage.parameters}
+            parameters = [p for p in classifier.parameters() if id(p) in trained]
             part_name = "all" if len(members) == len(parts) else _name(members)
             common = {
                 "name": part_name,
