@@ -115,7 +115,7 @@ def number_parameters(
             own = [places[id(parameter)] for parameter in group["params"]]
             numbers |= zip(saved["params"], own, strict=True)
             saved["params"] = own
-        state["state"] = {numbers[n]: value for n, value in state["state"].items()}
+        state["state"] = {numbers.get(n, n): value for n, value in state["state"].items()}
 
 
 def add_metrics(checkpoint: dict[str, Any], metrics: Mapping[str, Metric]) -> None:
