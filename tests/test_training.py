@@ -195,6 +195,24 @@ def test_resume_refuses_another_model(tmp_path: Path, run_train: Run, tiny: list
     assert read(tmp_path / "run" / "summary.json")["epochs"] == 3
 
 
+def test_resume_refuses_moments_of_other_parameters(
+    tmp_path: Path, run_train: Run, tiny: list[str]
+) -> None:
+    """As an older version numbered them: of one shape, each other's could be taken silently."""
+    assert run_train(*tiny, "hydra.run.dir=run").status == 0
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    checkpoint = torch.load(last, weights_only=True)
+    checkpoint["optimizer_states"][0]["param_groups"][0]["params"].reverse()
+    torch.save(checkpoint, last)
+    before = (tmp_path / "run" / "summary.json").read_bytes()
+    ended = run_train("resume=run", "trainer.max_epochs=3")
+    assert ended.status == 2
+    assert "an older version wrote it" in ended.err
+    assert len(ended.err.splitlines()) <= 3
+    assert (tmp_path / "run" / "summary.json").read_bytes() == before
+    assert last.exists()
+
+
 def test_a_sweep_goes_on_after_a_job_that_fails(
     tmp_path: Path, run_train: Run, tiny: list[str]
 ) -> None:

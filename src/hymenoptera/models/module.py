@@ -178,6 +178,7 @@ class ClassifierModule(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on where the epoch is, whose steps may be others than they were."""
+        progress.check_numbers(checkpoint, self._numbers())
         self.trainer.fit_loop.setup_data()  # or the Trainer would not know its batches yet
         data, accumulated = self.trainer.datamodule, self.trainer.accumulate_grad_batches  # type: ignore[attr-defined]
         steps = math.ceil(int(self.trainer.num_training_batches) / accumulated)
@@ -190,9 +191,14 @@ class ClassifierModule(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the facts from which alone the classifier can be rebuilt, and close the epoch."""
         progress.close_epoch(checkpoint)
-        progress.number_parameters(checkpoint, self.trainer.optimizers[0], self.parameters())
+        progress.number_parameters(checkpoint, self._numbers())
         checkpoint[checkpoints.KEY] = self.facts
         progress.add_metrics(checkpoint, self._so_far())
+
+    def _numbers(self) -> list[list[int]]:
+        """For each parameter group, where its parameters stand in the model."""
+        places = {id(parameter): place for place, parameter in enumerate(self.parameters())}
+        return [[places[id(one)] for one in group["params"]] for group in self._groups]
 
     def _so_far(self) -> dict[str, Metric]:
         return {"train/loss": self._train_loss, "train/accuracy": self._train_accuracy}

@@ -3,11 +3,9 @@
 The one module that knows how the Trainer writes its loops, schedules and optimizers down.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import Tensor
-from torch.optim import Optimizer
 from torchmetrics import Metric
 
 from hymenoptera.errors import RequestError
@@ -92,9 +90,7 @@ def move_schedules(checkpoint: dict[str, Any], position: int) -> None:
             schedule.pop(own, None)
 
 
-def number_parameters(
-    checkpoint: dict[str, Any], optimizer: Optimizer, parameters: Iterable[Tensor]
-) -> None:
+def number_parameters(checkpoint: dict[str, Any], numbers: Sequence[list[int]]) -> None:
     """Number what an optimizer's state is of as the parameters stand in the model.
 
     torch numbers them by their place in the optimizer's groups, and reads any numbers; FSDP writes
@@ -103,19 +99,35 @@ def number_parameters(
 
     Args:
         checkpoint: as the Trainer is about to write it; changed in place.
-        optimizer: of which it holds the state.
-        parameters: of the model, all of them.
+        numbers: for each group the places of its parameters among the model's.
     """
-    places = {id(parameter): place for place, parameter in enumerate(parameters)}
     for state in checkpoint.get("optimizer_states", []):
         if not state:  # of processes that share it, one has it here
             continue
-        numbers: dict[int, int] = {}
-        for saved, group in zip(state["param_groups"], optimizer.param_groups, strict=True):
-            own = [places[id(parameter)] for parameter in group["params"]]
-            numbers |= zip(saved["params"], own, strict=True)
+        moved: dict[int, int] = {}
+        for saved, own in zip(state["param_groups"], numbers, strict=True):
+            moved |= zip(saved["params"], own, strict=True)
             saved["params"] = own
-        state["state"] = {numbers.get(n, n): value for n, value in state["state"].items()}
+        state["state"] = {moved.get(n, n): value for n, value in state["state"].items()}
+
+
+def check_numbers(checkpoint: dict[str, Any], numbers: Sequence[list[int]]) -> None:
+    """Compare what a checkpoint's optimizer state is of with what the run that goes on trains.
+
+    Args:
+        checkpoint: as it was read.
+        numbers: as of `number_parameters`.
+
+    Raises:
+        RequestError: it is of others, or they are numbered as an older version did.
+    """
+    for state in checkpoint.get("optimizer_states", []):
+        if [saved["params"] for saved in state["param_groups"]] != numbers:
+            raise RequestError(
+                "The optimizer's state in that checkpoint is of other parameters, or an older "
+                "version wrote it: it cannot be gone on with. Its weights can: hymenoptera export "
+                "RUN --format safetensors, and a new run with model.weights=FILE."
+            )
 
 
 def add_metrics(checkpoint: dict[str, Any], metrics: Mapping[str, Metric]) -> None:
