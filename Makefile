@@ -24,7 +24,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	@touch $@
 
-demo: $(INSTALLED) ## about a minute, no download: an untrained network on pictures that the project draws
+demo: $(INSTALLED) ## about a minute, no download: an untrained network on images that the project draws
 	$(BIN)/python train.py experiment=demo $(ARGS)
 
 train: $(INSTALLED) ## the article: a pretrained ResNet-18 on ants and bees
@@ -42,10 +42,11 @@ audit: $(INSTALLED) ## known vulnerabilities of what is installed, from the Pyth
 	$(BIN)/python -m pip list --format=freeze --exclude-editable > $(VENV)-audit/installed.txt
 	$(VENV)-audit/bin/pip-audit --strict --no-deps --disable-pip -r $(VENV)-audit/installed.txt
 
-lint: $(INSTALLED) ## ruff, format and types, without changing anything
+lint: $(INSTALLED) ## ruff, format, types and the direction of imports, without changing anything
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 format: $(INSTALLED) ## put the code into its format
 	$(BIN)/ruff format .
@@ -54,9 +55,8 @@ format: $(INSTALLED) ## put the code into its format
 tensorboard: $(INSTALLED) ## all runs side by side, in a browser
 	$(BIN)/tensorboard --logdir runs $(ARGS)
 
-bench: $(INSTALLED) ## about two minutes: answers, start, steps, and the head beside a plain loop
+bench: $(INSTALLED) ## about two minutes: start-up, steps, and the head beside a plain loop
 	$(BIN)/python benchmarks/answers.py
-	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/step_overhead.py
 	$(BIN)/python benchmarks/compare.py $(ARGS)
 

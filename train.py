@@ -1,4 +1,4 @@
-"""Train a classifier: compose a config from conf/ and the command line, hand it to the library.
+"""Train a classifier: Hydra composes a config from conf/ and the command line.
 
 python train.py --help
 """
@@ -6,14 +6,16 @@ python train.py --help
 import hydra
 from omegaconf import DictConfig
 
-from hymenoptera.launch import launch, run
+from hymenoptera.config.command import run_command
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
-def main(cfg: DictConfig) -> None:
-    """Run the composed config."""
-    run(cfg)
+def main(cfg: DictConfig) -> float | None:
+    """Train as the config says; returns the best validation accuracy."""
+    from hymenoptera.train import run  # imports torch, which takes seconds
+
+    return run(cfg)
 
 
 if __name__ == "__main__":
-    launch(main)
+    run_command(main)

@@ -1,10 +1,10 @@
-"""How fast the command lines answer, each side by side with the smallest program of its kind.
+"""How fast the command lines answer, each beside the smallest program of its kind.
 
-    make bench
+    python benchmarks/answers.py
 
-Runs `--help`, `--cfg job` and a misspelt key of train.py in turn with a program of Hydra's that has
-one group of three options and nothing else; and what `hymenoptera` answers without torch in turn
-with a program of typer's that has one command. Prints medians of whole processes and their ratio.
+Runs `--help`, `--cfg job` and a misspelt key of train.py in turn with a Hydra program that has one
+group of three options and nothing else; and what `hymenoptera` answers without torch in turn with a
+typer program that has one command. Prints medians of whole processes and of their ratios.
 """
 
 import json
@@ -16,8 +16,8 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-RUNS = 5
-FINISHED = 100  # runs that `hymenoptera runs` lists
+RUNS = 9
+FINISHED_RUNS = 100  # that `hymenoptera runs` lists
 BARE_HYDRA = """\
 import hydra
 
@@ -42,7 +42,7 @@ COMMAND = "from hymenoptera.cli import main; main()"
 
 
 def bare_hydra(folder: Path) -> Path:
-    """Write the smallest Hydra program that can answer the same requests."""
+    """Write the smallest Hydra program that can answer the same command lines."""
     group = folder / "conf" / "optimizer"
     group.mkdir(parents=True)
     for option in ("adam", "adamw", "sgd"):
@@ -62,9 +62,9 @@ def bare_typer(folder: Path) -> Path:
 
 def finished_runs(folder: Path) -> Path:
     """Write the records of some finished runs."""
-    best = {"val_accuracy": 0.95, "correct": 95, "count": 100, "interval": [0.89, 0.98], "epoch": 3}
+    best = {"accuracy": 0.95, "correct": 95, "count": 100, "interval": [0.89, 0.98], "epoch": 3}
     summary = {"status": "completed", "overrides": ["experiment=head"], "best": best, "epochs": 5}
-    for number in range(FINISHED):
+    for number in range(FINISHED_RUNS):
         run = folder / "runs" / f"{number:03d}"
         run.mkdir(parents=True)
         (run / "summary.json").write_text(json.dumps(summary))
@@ -79,40 +79,38 @@ def seconds(command: list[str | Path], folder: Path) -> float:
 
 
 def main() -> None:
-    """Measure, print a table, write it as JSON beside the runs."""
+    """Measure, print a table, and write every figure to answers.json."""
     rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         train, hydra = [ROOT / "train.py"], [bare_hydra(folder)]
         command, typer = ["-c", COMMAND], [bare_typer(folder)]
-        requests: list[tuple[str, list, list, list[str]]] = [
+        lines: list[tuple[str, list, list, list[str]]] = [
             *(
-                ("train.py", train, hydra, request)
-                for request in (["--help"], ["--cfg", "job"], ["optimizer.lrr=1"])
+                ("train.py", train, hydra, line)
+                for line in (["--help"], ["--cfg", "job"], ["optimizer.lrr=1"])
             ),
             *(
-                ("hymenoptera", command, typer, request)
-                for request in (["--help"], ["predict", "--help"], ["predict", "nowhere", "x.jpg"])
+                ("hymenoptera", command, typer, line)
+                for line in (["--help"], ["predict", "--help"], ["predict", "nowhere", "x.jpg"])
             ),
             ("hymenoptera", command, typer, ["runs", str(finished_runs(folder))]),
         ]
-        print(f"{'request':<34} {'this':>7} {'bare':>9} {'ratio':>6}")
-        for program, own, bare, request in requests:
+        print(f"{'command line':<34} {'this':>7} {'bare':>9} {'ratio':>6}")
+        for program, own, bare, line in lines:
             times: dict[str, list[float]] = {"this": [], "bare": []}
             for run in range(RUNS + 1):  # the first warms the disk's cache
                 for which, words in (("this", own), ("bare", bare)):
-                    taken = seconds([*words, *request], ROOT if words is train else folder)
+                    taken = seconds([*words, *line], ROOT if words is train else folder)
                     if run:
                         times[which].append(taken)
             medians = {which: statistics.median(values) for which, values in times.items()}
             ratio = statistics.median(
                 a / b for a, b in zip(times["this"], times["bare"], strict=True)
             )
-            shown = f"{program} {' '.join(Path(word).name for word in request)}"
+            shown = f"{program} {' '.join(Path(word).name for word in line)}"
             print(f"{shown:<34} {medians['this']:5.2f} s {medians['bare']:7.2f} s {ratio:6.2f}")
-            rows.append(
-                {"program": program, "request": request, "seconds": times, "median_ratio": ratio}
-            )
+            rows.append({"program": program, "line": line, "seconds": times, "ratio": ratio})
     record = ROOT / "benchmarks" / "answers.json"
     record.write_text(json.dumps(rows, indent=2) + "\n")
     print(f"medians of {RUNS}, taken in turn; every figure is in {record.relative_to(ROOT)}")

@@ -1,4 +1,4 @@
-"""Side by side: the article's plain loop, fastai, timm and this project, on the same pictures.
+"""Side by side: the article's plain loop, fastai, timm and this project, on the same images.
 
     make bench          a minute or two, the loop's time extrapolated from a part of an epoch
     make bench-full     whole runs of all, in turn
@@ -57,7 +57,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument(
         "--data",
         default=os.environ.get("HYMENOPTERA_SOURCE", OFFICIAL),
-        help="URL, zip or folder of the pictures (HYMENOPTERA_SOURCE)",
+        help="URL, zip or folder of the images (HYMENOPTERA_SOURCE)",
     )
     parser.add_argument(
         "--weights",
@@ -83,18 +83,21 @@ def parse_options() -> argparse.Namespace:
 
 
 def find(data: str, weights: str, scratch: Path) -> Place:
-    """The unpacked pictures and the file of weights; both are fetched where they are not there."""
-    from hymenoptera.data.hymenoptera import fetch
+    """The unpacked images and the file of weights; both are fetched where they are not there."""
+    from hymenoptera.data import HymenopteraDataModule
 
     folder = Path(os.environ.get("HYMENOPTERA_FOLDER", ROOT / "data")).expanduser()
-    root = fetch(data, folder)
+    datamodule = HymenopteraDataModule(source=data, folder=str(folder))
+    datamodule.prepare_data()
+    datamodule.setup()
+    root = datamodule.root
     if weights == "imagenet":
         import torch
         from torchvision.models import ResNet18_Weights
 
-        from hymenoptera.models.backbone import build_backbone
+        from hymenoptera.models import ImageClassifier
 
-        build_backbone("resnet18", "imagenet", None)
+        ImageClassifier(["ants", "bees"], "resnet18", "imagenet")  # fetches them
         name = ResNet18_Weights.DEFAULT.url.rsplit("/", 1)[1]
         weights = str(Path(torch.hub.get_dir()) / "checkpoints" / name)
     return Place(root.resolve(), Path(weights).expanduser().resolve(), scratch)

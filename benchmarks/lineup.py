@@ -147,7 +147,7 @@ def result(contender: Contender, watched: Watched, out: Path) -> dict[str, Any]:
 
 
 def extrapolated(watched: Watched, epochs: int) -> dict[str, Any]:
-    """A whole run's time, from one epoch of a part of the pictures."""
+    """A whole run's time, from one epoch of a part of the images."""
     line = next(json.loads(text) for _, text in watched.lines if text.startswith("{"))
     start_s = line["seconds"] - line["train_s"] - line["val_s"]
     epoch_s = sum(

@@ -1,9 +1,9 @@
-"""200 faults planted in the real pictures, and how many of them `hymenoptera check` finds.
+"""200 faults planted in the real images, and how many of them `hymenoptera check` finds.
 
 python benchmarks/planted.py --source hymenoptera_data.zip --weights resnet18-f37072fd.pth
 
-As many of each kind as stand in PLANTED, at random, in 397 pictures. Precision is the share of
-what is reported that was planted; a label that was in doubt before anything was planted counts
+As many of each kind as stand in PLANTED, at random, in 397 images. Precision is the share of
+what is reported that was planted; a label that was suspected before anything was planted counts
 against it.
 """
 
@@ -17,18 +17,18 @@ from typing import Any
 
 from PIL import Image, ImageEnhance, ImageOps
 
-from hymenoptera.checking import check_data_set
-from hymenoptera.data.pictures import read_picture
+from hymenoptera.cli.checking import check_data_set
+from hymenoptera.data.images import read_image
 
 PLANTED = {"unreadable": 40, "stray": 20, "exact": 40, "near": 60, "label": 40}
 
-Found = set[Any]
+Names = set[Any]
 
 
-def crop(picture: Image.Image) -> Image.Image:
+def crop(image: Image.Image) -> Image.Image:
     """Less 2.5 % on each side."""
-    x, y = picture.width // 40, picture.height // 40
-    return picture.crop((x, y, picture.width - x, picture.height - y))
+    x, y = image.width // 40, image.height // 40
+    return image.crop((x, y, image.width - x, image.height - y))
 
 
 CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
@@ -41,14 +41,14 @@ CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
 }
 
 
-def plant(root: Path, seed: int) -> dict[str, Found]:
-    """Plant all faults; what should be found, by kind."""
+def plant(root: Path, seed: int) -> dict[str, Names]:
+    """Plant all faults; return what should be found, by kind."""
     draw = random.Random(seed)
-    pictures = sorted(path for path in root.rglob("*.jp*g"))
-    draw.shuffle(pictures)
+    images = sorted(path for path in root.rglob("*.jp*g"))
+    draw.shuffle(images)
 
     def take(count: int) -> list[Path]:
-        return [pictures.pop() for _ in range(count)]
+        return [images.pop() for _ in range(count)]
 
     def elsewhere(path: Path, name: str) -> Path:
         """A folder of the same class, in either part."""
@@ -58,7 +58,7 @@ def plant(root: Path, seed: int) -> dict[str, Found]:
         names = sorted(path.relative_to(root).as_posix() for path in paths)
         return names[0] if len(names) == 1 else tuple(names)
 
-    wanted: dict[str, Found] = {kind: set() for kind in PLANTED}
+    wanted: dict[str, Names] = {kind: set() for kind in PLANTED}
     for number, path in enumerate(take(PLANTED["exact"])):
         copy = elsewhere(path, f"copy {number}.jpg")
         shutil.copy(path, copy)
@@ -66,7 +66,7 @@ def plant(root: Path, seed: int) -> dict[str, Found]:
     for number, path in enumerate(take(PLANTED["near"])):
         change = list(CHANGES.values())[number % len(CHANGES)]
         copy = elsewhere(path, f"like {number}.jpg")
-        change(read_picture(path)).save(copy, quality=30 if number % len(CHANGES) == 1 else 85)
+        change(read_image(path)).save(copy, quality=30 if number % len(CHANGES) == 1 else 85)
         wanted["near"].add(named(path, copy))
     for path in take(PLANTED["label"]):
         other = "bees" if path.parent.name == "ants" else "ants"
@@ -78,7 +78,7 @@ def plant(root: Path, seed: int) -> dict[str, Found]:
         broken.write_bytes([whole[: len(whole) // 2], b"", b"text", whole[100:]][number % 4])
         wanted["unreadable"].add(named(broken))
     for number in range(PLANTED["stray"]):
-        suffix = ("txt", "gif", "ini", "jpg.part")[number % 4]
+        suffix = ("txt", "csv", "ini", "jpg.part")[number % 4]
         place = (
             root / draw.choice(("train/ants", "val/bees", "train", ".")) / f"s {number}.{suffix}"
         )
@@ -87,14 +87,14 @@ def plant(root: Path, seed: int) -> dict[str, Found]:
     return wanted
 
 
-def reported(found: dict[str, Any]) -> dict[str, Found]:
-    """What the check says, by kind, in the words of `plant`."""
+def reported(result: dict[str, Any]) -> dict[str, Names]:
+    """What the check reports, by kind, named as `plant` names it."""
     return {
-        "unreadable": {item["path"] for item in found["unreadable"]},
-        "stray": set(found["stray"]),
-        "exact": {tuple(sorted(item["paths"])) for item in found["exact_duplicates"]},
-        "near": {tuple(sorted(item["paths"])) for item in found["near_duplicates"]},
-        "label": {item["path"] for item in found["doubtful_labels"]},
+        "unreadable": {item["path"] for item in result["unreadable"]},
+        "stray": set(result["stray"]),
+        "exact": {tuple(sorted(item["paths"])) for item in result["exact_duplicates"]},
+        "near": {tuple(sorted(item["paths"])) for item in result["near_duplicates"]},
+        "label": {item["path"] for item in result["suspected_labels"] or ()},
     }
 
 
@@ -112,21 +112,21 @@ def main() -> None:
             root = Path(folder) / "hymenoptera_data"
             (root / "train/ants/imageNotFound.gif").unlink()
             wanted = plant(root, seed)
-            said = reported(check_data_set(root, arguments.weights))
+            found = reported(check_data_set(root, arguments.weights))
             for kind, total in totals.items():
                 total[0] += len(wanted[kind])
-                total[1] += len(said[kind])
-                total[2] += len(wanted[kind] & said[kind])
-                for missed in sorted(wanted[kind] - said[kind], key=str):
+                total[1] += len(found[kind])
+                total[2] += len(wanted[kind] & found[kind])
+                for missed in sorted(wanted[kind] - found[kind], key=str):
                     print(f"  missed {kind}: {missed}")
-                for wrong in sorted(said[kind] - wanted[kind], key=str):
+                for wrong in sorted(found[kind] - wanted[kind], key=str):
                     print(f"  not planted {kind}: {wrong}")
     print("| fault | planted | found | reported | precision | recall |\n|---|---|---|---|---|---|")
     rows = [*totals.items(), ("all", [sum(t[k] for t in totals.values()) for k in range(3)])]
-    for kind, (planted, said_count, both) in rows:
+    for kind, (planted, total_reported, both) in rows:
         print(
-            f"| {kind} | {planted} | {both} | {said_count} | {both / max(1, said_count):.3f} | "
-            f"{both / planted:.3f} |"
+            f"| {kind} | {planted} | {both} | {total_reported} | "
+            f"{both / max(1, total_reported):.3f} | {both / planted:.3f} |"
         )
 
 

@@ -1,9 +1,9 @@
-"""How fast `hymenoptera predict` is, and that its memory does not grow with the pictures.
+"""How fast `hymenoptera predict` is, and that its memory does not grow with the images.
 
     python benchmarks/predicting.py RUN ~/hymenoptera_data --count 10000
 
-Links the pictures of a folder under so many names, classifies them in one process, and prints
-pictures a second and the process's memory as it goes.
+Links the images of a folder under so many names, classifies them in one process, and prints
+images a second and the process's memory as it goes.
 """
 
 import argparse
@@ -24,10 +24,10 @@ MARKS = 10  # at which the memory is looked at
 
 
 def copies(source: Path, folder: Path, count: int) -> None:
-    """Put so many pictures into a folder, each a link to one below the source."""
-    pictures = sorted(p.resolve() for p in source.rglob("*") if p.suffix.lower() in SUFFIXES)
-    for number, picture in enumerate(islice(cycle(pictures), count)):
-        (folder / f"{number:06d}{picture.suffix}").symlink_to(picture)
+    """Put so many images into a folder, each a link to one below the source."""
+    images = sorted(p.resolve() for p in source.rglob("*") if p.suffix.lower() in SUFFIXES)
+    for number, image in enumerate(islice(cycle(images), count)):
+        (folder / f"{number:06d}{image.suffix}").symlink_to(image)
 
 
 def memory_mib(process: int, field: str) -> float:
@@ -42,12 +42,12 @@ def main() -> None:
     """Measure, print, write it as JSON beside the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path, help="a run folder or a checkpoint")
-    parser.add_argument("pictures", type=Path, help="a folder of pictures, at any depth")
+    parser.add_argument("images", type=Path, help="a folder of images, at any depth")
     parser.add_argument("--count", type=int, default=10_000)
     options = parser.parse_args()
     marks = []
     with tempfile.TemporaryDirectory() as folder:
-        copies(options.pictures, Path(folder), options.count)
+        copies(options.images, Path(folder), options.count)
         began = time.perf_counter()
         process = subprocess.Popen(
             [sys.executable, "-c", COMMAND, "predict", options.run, folder, "--format", "csv"],
@@ -63,14 +63,14 @@ def main() -> None:
             first_s = first_s or time.perf_counter() - began
             if done % max(1, options.count // MARKS) == 0 and done < options.count:
                 mark = {
-                    "pictures": done,
+                    "images": done,
                     "seconds": time.perf_counter() - began,
                     "memory_mib": memory_mib(process.pid, "VmRSS"),
                     "peak_mib": memory_mib(process.pid, "VmHWM"),
                 }
                 marks.append(mark)
                 print(
-                    f"{done:7d} pictures after {mark['seconds']:6.1f} s: "
+                    f"{done:7d} images after {mark['seconds']:6.1f} s: "
                     f"{mark['memory_mib']:6.0f} MiB, at the most {mark['peak_mib']:6.0f} MiB",
                     flush=True,
                 )
@@ -80,11 +80,11 @@ def main() -> None:
     assert first_s is not None
     speed = options.count / (total_s - first_s)
     print(
-        f"{options.count} pictures in {total_s:.1f} s, the first row after {first_s:.1f} s; then "
-        f"{speed:.1f} pictures a second on {len(os.sched_getaffinity(0))} cores"
+        f"{options.count} images in {total_s:.1f} s, the first row after {first_s:.1f} s; then "
+        f"{speed:.1f} images a second on {len(os.sched_getaffinity(0))} cores"
     )
     record = ROOT / "benchmarks" / "predicting.json"
-    found = {"total_s": total_s, "first_row_s": first_s, "pictures_per_s": speed, "marks": marks}
+    found = {"total_s": total_s, "first_row_s": first_s, "images_per_s": speed, "marks": marks}
     record.write_text(json.dumps(found, indent=2) + "\n")
 
 

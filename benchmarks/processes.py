@@ -2,9 +2,9 @@
 
     python benchmarks/processes.py [--counts 1,2,3,4] [--data ZIP] [--weights FILE]
 
-Two questions, on the real pictures. **exact**: a frozen ResNet-18 whose head has a rate of 1e-30,
-so that all runs validate the same weights on the 153 pictures; val/loss, val/accuracy and
-predictions.csv must be the same bytes. **strong**: full fine-tuning with 32 pictures a step in
+Two questions, on the real images. **exact**: a frozen ResNet-18 whose head has a rate of 1e-30,
+so that all runs validate the same weights on the 153 images; val/loss, val/accuracy and
+predictions.csv must be the same bytes. **strong**: full fine-tuning with 32 images a step in
 all, divided among the processes.
 """
 
@@ -19,14 +19,15 @@ from pathlib import Path
 
 from command import TRAIN_PY, must_run
 
-STEP = 32  # pictures a step, of all processes together
+STEP = 32  # images a step, of all processes together
 
 
 def train(folder: Path, count: int, *overrides: str) -> None:
     """A run in so many processes."""
     command = [TRAIN_PY, f"trainer.devices={count}", *overrides]
-    command += ["trainer=cpu", f"hydra.run.dir={folder}", "report=false"]
-    off = [f"callbacks.{name}.enabled=false" for name in ("grad_cam", "augmented_pictures")]
+    command += ["trainer.accelerator=cpu", *(["trainer.strategy=ddp"] if count > 1 else [])]
+    command += [f"hydra.run.dir={folder}", "report=false"]
+    off = [f"callbacks.{name}.enabled=false" for name in ("grad_cam", "augmented_images")]
     must_run([*command, *off], folder.parent)
 
 
@@ -55,7 +56,7 @@ def strong(place: Path, counts: list[int]) -> None:
         seconds, speed = summary["durations"]["fit_s"], summary["images_per_s"]
         threads = summary["device"]["cpu_threads"]
         print(f"strong  {count} processes of {threads} threads  2 epochs {seconds:.1f} s  ", end="")
-        print(f"{speed:.2f} training pictures a second, validation's time counted", flush=True)
+        print(f"{speed:.2f} training images a second, validation's time counted", flush=True)
 
 
 def main() -> None:

@@ -119,7 +119,7 @@ def print_table(content: dict[str, Any]) -> None:
         part = loop[0]["extrapolated_from"]
         print(
             f"The {LOOP}'s whole run is extrapolated from one epoch of {part['train']} of 244 "
-            f"pictures to train on and {part['val']} of 153 to validate."
+            f"images to train on and {part['val']} of 153 to validate."
         )
     swept_s = _median(contenders, "sweep of the head", "sweep", "total_s")
     if swept_s is not None:

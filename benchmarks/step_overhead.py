@@ -4,7 +4,7 @@
 
 Both train a whole ResNet-18 on the same batches, which are in memory from the start. Short blocks
 of steps are taken in turn: a callback that comes last in the project's own Trainer runs a block of
-the bare loop after each block of its own. Then the same with pictures of 32 pixels, where the
+the bare loop after each block of its own. Then the same with images of 32 pixels, where the
 network takes so little time that the rest can be told apart.
 """
 
@@ -17,28 +17,21 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
-from functools import partial, wraps
+from functools import wraps
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import pytorch_lightning as pl
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
-from hymenoptera.callbacks.console import Console, quieten_libraries
-from hymenoptera.callbacks.history import History
-from hymenoptera.config import build
-from hymenoptera.models.backbone import build_backbone
-from hymenoptera.models.classifier import Classifier
-from hymenoptera.models.module import ClassifierModule
+from hymenoptera.callbacks import EpochTable, FiniteLoss, History, quiet_libraries
+from hymenoptera.models import ImageClassifier
 
 ROOT = Path(__file__).parent.parent
 Batches = list[tuple[Tensor, Tensor]]
@@ -48,8 +41,8 @@ PARTS = (  # what the Trainer calls in every step beside the network and the opt
     ("self.log", pl.LightningModule, "log"),
     ("TensorBoard", TensorBoardLogger, "log_metrics"),
     ("the step's seed", torch, "manual_seed"),
-    ("callbacks", History, "on_train_batch_end"),
-    ("callbacks", Console, "on_train_batch_end"),
+    ("callbacks", FiniteLoss, "on_train_batch_end"),
+    ("callbacks", EpochTable, "on_train_batch_end"),
 )
 
 
@@ -103,20 +96,21 @@ def _now() -> float:
     return time.perf_counter()
 
 
-def make_classifier(*, tiny: bool) -> Classifier:
+def make_classifier(*, tiny: bool) -> ImageClassifier:
     """A whole ResNet-18, or next to nothing; the weights make no difference to the speed."""
     torch.manual_seed(0)
-    backbone = build_backbone("resnet18", "none", None)
+    classifier = ImageClassifier(["ants", "bees"], "resnet18", "none")
     if tiny:
         convolution = nn.Conv2d(3, 8, kernel_size=7, stride=7)
         features = nn.Sequential(convolution, nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        backbone = replace(backbone, features=features, feature_count=8)
-    return Classifier(backbone, ["ants", "bees"])
+        classifier.backbone, classifier.head = features, nn.Linear(8, 2)
+    return classifier
 
 
 def make_bare_step(tiny: bool, device: torch.device) -> Callable[[Tensor, Tensor], None]:
     """The step of a loop that does nothing but train."""
-    network = make_classifier(tiny=tiny).to(device).train()
+    classifier = make_classifier(tiny=tiny)
+    network = nn.Sequential(classifier.backbone, classifier.head).to(device).train()
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
     loss_of = nn.CrossEntropyLoss()
 
@@ -129,13 +123,7 @@ def make_bare_step(tiny: bool, device: torch.device) -> Callable[[Tensor, Tensor
 
 
 def compare(batch_size: int, block: int, blocks: int, *, tiny: bool = False) -> Alternation:
-    """Train with the project's Trainer as `training.train` sets it up, less the checkpoints."""
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        cfg = compose("train", ["experiment=article"])
-    config: dict[str, Any] = {
-        group: OmegaConf.to_container(cfg[group], resolve=True)
-        for group in ("transfer", "optimizer")
-    }
+    """Train with a Trainer as the project sets it up, without checkpoints."""
     size_px = 32 if tiny else 224
     steps = block * (blocks + 1)
     batches = [
@@ -143,21 +131,13 @@ def compare(batch_size: int, block: int, blocks: int, *, tiny: bool = False) -> 
         for _ in range(min(steps, 16))
     ]
     loader = DataLoader([batches[i % len(batches)] for i in range(steps)], batch_size=None)
-    module = ClassifierModule(
-        make_classifier(tiny=tiny),
-        build(config["transfer"]),
-        make_optimizer=partial(build, config["optimizer"]),
-        make_scheduler=None,
-        seed=0,
-        facts={},
-    )
+    module = make_classifier(tiny=tiny)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     alternation = Alternation(block, make_bare_step(tiny, device))
     with tempfile.TemporaryDirectory() as folder:
-        history = History(Path(folder))
         trainer = pl.Trainer(
             default_root_dir=folder,
-            callbacks=[history, Console(history), alternation],
+            callbacks=[History(folder), EpochTable(), FiniteLoss(), alternation],
             logger=TensorBoardLogger(folder, name="", version=""),
             max_epochs=1,
             precision="32-true",
@@ -233,11 +213,11 @@ def main() -> None:
     )
     parser.add_argument("--full", action="store_true", help="more blocks, and batches of 32 too")
     options = parser.parse_args()
-    quieten_libraries()
+    quiet_libraries()
     logging.disable(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*does not have many workers")
     cases = [(4, 5, 16), (32, 2, 10)] if options.full else [(4, 2, 5)]
-    print(f"{'pictures a step':<16} {'project':>10} {'bare loop':>10} {'ratio':>6}")
+    print(f"{'images a step':<16} {'project':>10} {'bare loop':>10} {'ratio':>6}")
     ratios = [ratio_at(*case) for case in cases]
     parts_ms = breakdown(20, 20 if options.full else 6)
     record = ROOT / "benchmarks" / "step_overhead.json"

@@ -2,10 +2,10 @@
 
     python benchmarks/sweep_statistics.py
 
-Runs of known accuracy are drawn on 153 pictures, most of them easy and a few hard for every run,
-and judged by the project's own functions. With `scatter`, a run is as a whole better or worse than
-the next run of its setting, as it is from seed to seed; it is given in points of accuracy. Prints
-Markdown; takes two to three minutes of one core, --sweeps 100 a fifth of it.
+Runs of known accuracy are drawn on 153 images, most of them easy and a few hard for every run,
+and evaluated by the project's own functions. With `scatter`, a run is as a whole better or worse
+than the next run of its configuration, as seeds differ; it is given in points of accuracy.
+Prints Markdown; takes two to three minutes of one core, --sweeps 100 a fifth of it.
 """
 
 import argparse
@@ -15,9 +15,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from hymenoptera.results.optimism import optimism_of_best
-from hymenoptera.results.paired_tests import against_best
-from hymenoptera.results.statistics import repeated_interval, wilson_interval
+from hymenoptera.reports.paired import compare_with_best
+from hymenoptera.reports.statistics import repeated_interval, selection_bias, wilson
 
 Array = NDArray[np.float64]
 
@@ -30,27 +29,27 @@ SEEDS = (1, 2, 3, 5)
 def draw(
     generator: np.random.Generator,
     sweeps: int,
-    settings: int = 8,
+    configurations: int = 8,
     repeats: int = 1,
     scatter: float | Sequence[float] = 0.0,
     worse: Sequence[float] = (),
     own: float = 0.0,
 ) -> tuple[Array, Array]:
-    """Draw sweeps of settings that are equal, or of which the last ones are worse.
+    """Draw sweeps of configurations that are equal, or of which the last ones are worse.
 
     Args:
         generator: of the draws.
         sweeps: how many.
-        settings: in each.
-        repeats: seeds of each setting.
+        configurations: in each.
+        repeats: seeds of each configuration.
         scatter: standard deviation from seed to seed, in accuracy; one for all, or of each.
-        worse: by how much each of the last settings is, in accuracy.
-        own: standard deviation, in logits, of how hard a picture is for one setting and not for
+        worse: by how much each of the last configurations is, in accuracy.
+        own: standard deviation, in logits, of how hard a image is for one configuration and not for
             the others, which are as good on average.
 
     Returns:
-        (sweeps, settings, repeats, PICTURES) answers, 1 where right; and the accuracy of each
-        setting on these pictures, with seeds of no effect, (sweeps, settings).
+        (sweeps, configurations, repeats, PICTURES) answers, 1 where right; and the accuracy of each
+        configuration on these images, with seeds of no effect, (sweeps, configurations).
     """
     kind = generator.random((sweeps, PICTURES))
     sometimes = generator.beta(4, 1.2, kind.shape)
@@ -58,12 +57,12 @@ def draw(
     chance = np.where(kind < 0.8, 0.995, np.where(kind < 0.95, sometimes, hardly))
     logits = np.log(chance / (1 - chance))[:, None, None]
     slope = float(np.mean(chance * (1 - chance)))  # accuracy gained a logit
-    scatters = np.broadcast_to(np.asarray(scatter), settings)[:, None, None] / slope
-    effects = scatters * generator.normal(size=(sweeps, settings, repeats, 1))
+    scatters = np.broadcast_to(np.asarray(scatter), configurations)[:, None, None] / slope
+    effects = scatters * generator.normal(size=(sweeps, configurations, repeats, 1))
     if own:
-        effects = effects + own * generator.normal(size=(sweeps, settings, 1, PICTURES))
+        effects = effects + own * generator.normal(size=(sweeps, configurations, 1, PICTURES))
     shares = 1 / (1 + np.exp(-logits - effects))
-    kept = np.ones(settings)
+    kept = np.ones(configurations)
     if len(worse):
         kept[-len(worse) :] -= np.asarray(worse) / shares.mean()
     shares *= kept[:, None, None]
@@ -72,7 +71,7 @@ def draw(
 
 
 def collapsed(generator: np.random.Generator, answers: Array, less: float, scatter: float) -> Array:
-    """The same with a last setting that is less accurate, and whose seeds scatter more."""
+    """The same with a last configuration that is less accurate, and whose seeds scatter more."""
     lost = np.clip(generator.normal(less, scatter, answers[:, -1, :, :1].shape), 0, 0.7)
     is_right = generator.random(answers[:, -1].shape) >= lost / answers[:, 0].mean()
     last = answers[:, -1] * is_right
@@ -80,21 +79,24 @@ def collapsed(generator: np.random.Generator, answers: Array, less: float, scatt
 
 
 def as_folds(answers: Array, folds: int) -> Array:
-    """The same where a repeat has its own pictures, each picture one repeat."""
+    """The same where a repeat has its own images, each image one repeat."""
     number = np.arange(PICTURES) * folds // PICTURES
     return np.where(number == np.arange(folds)[:, None], answers, np.nan)
 
 
 def alarms(answers: Array) -> tuple[float, float]:
-    """How many sweeps call any setting worse, and how many the last one; in percent."""
+    """How many sweeps call any configuration worse, and how many the last one; in percent."""
     means = np.nanmean(answers, axis=(2, 3))
-    found = [against_best(list(a), int(m.argmax())) for a, m in zip(answers, means, strict=True)]
+    found = [
+        [c and c.p for c in compare_with_best(list(a), int(m.argmax()))]
+        for a, m in zip(answers, means, strict=True)
+    ]
     called = np.array([[p is not None and p <= LEVEL for p in row] for row in found])
     return 100 * float(called.any(axis=1).mean()), 100 * float(called[:, -1].mean())
 
 
 def covered(answers: Array, truth: float) -> str:
-    """How often the interval of the only setting holds the truth, and how wide it is."""
+    """How often the interval of the only configuration holds the truth, and how wide it is."""
     low, high = np.array([repeated_interval(answer[0]) for answer in answers]).T
     share = ((low <= truth) & (truth <= high)).mean()
     return f"{100 * share:.1f} % | {100 * (high - low).mean():.1f}"
@@ -103,7 +105,7 @@ def covered(answers: Array, truth: float) -> str:
 def wilson_coverage(first: float, last: float) -> Array:
     """Exact, at each of 141 accuracies."""
     right = np.arange(PICTURES + 1)
-    low, high = np.array([wilson_interval(int(r), PICTURES) for r in right]).T
+    low, high = np.array([wilson(int(r), PICTURES) for r in right]).T
     ways = np.array([math.comb(PICTURES, r) for r in right], dtype=float)
     shares = np.linspace(first, last, 141)[:, None]
     chance = ways * shares**right * (1 - shares) ** (PICTURES - right)
@@ -141,14 +143,16 @@ def false_alarms(generator: np.random.Generator, sweeps: int) -> Iterator[str]:
         + " |"
     )
     yield "|---" * (1 + len(SCATTERS)) + "|"
-    for settings in (2, 8):
+    for configurations in (2, 8):
         for repeats in SEEDS:
-            found = [alarms(draw(generator, sweeps, settings, repeats, s)[0])[0] for s in SCATTERS]
-            yield _row(f"{settings} rows, {repeats} seed{'s' * (repeats > 1)}", found)
+            found = [
+                alarms(draw(generator, sweeps, configurations, repeats, s)[0])[0] for s in SCATTERS
+            ]
+            yield _row(f"{configurations} rows, {repeats} seed{'s' * (repeats > 1)}", found)
     found = [alarms(as_folds(draw(generator, sweeps, 8, 5, s)[0], 5))[0] for s in SCATTERS]
     yield _row("8 rows, 5 folds", found)
     found = [alarms(draw(generator, sweeps, 8, 3, s, own=1.0)[0])[0] for s in SCATTERS]
-    yield _row("8 rows, 3 seeds, each with hard pictures of its own", found)
+    yield _row("8 rows, 3 seeds, each with hard images of its own", found)
     scatters = [[0.004] * 7 + [scatter] for scatter in SCATTERS]
     found = [alarms(draw(generator, sweeps, 8, 3, s)[0])[0] for s in scatters]
     yield _row("8 rows, 3 seeds, only one scatters, the others 0.4", found)
@@ -179,7 +183,7 @@ def power(generator: np.random.Generator, sweeps: int) -> Iterator[str]:
         yield _row(f"by {100 * less:.1f} ± {100 * scatter:.1f} points, the others ± 0.4", found)
 
 
-OPTIMISM = {  # settings, seeds, scatter, how much worse the last ones are
+OPTIMISM = {  # configurations, seeds, scatter, how much worse the last ones are
     "3 equal rows": (3, 1, 0.0, []),
     "8 equal rows": (8, 1, 0.0, []),
     "20 equal rows": (20, 1, 0.0, []),
@@ -198,16 +202,16 @@ def optimism(generator: np.random.Generator, sweeps: int) -> Iterator[str]:
     """How much too high the best is, and how much it is said to be."""
     yield "| the best of | is too high by, points | is said to be |"
     yield "|---|---|---|"
-    for name, (settings, repeats, scatter, worse) in OPTIMISM.items():
-        answers, on_these = draw(generator, sweeps, settings, repeats, scatter, worse)
+    for name, (configurations, repeats, scatter, worse) in OPTIMISM.items():
+        answers, on_these = draw(generator, sweeps, configurations, repeats, scatter, worse)
         truth = on_these.mean(axis=0)
         if not len(worse):
-            truth = np.full(settings, truth.mean())
-        luck = answers.mean(axis=(2, 3)) - truth
+            truth = np.full(configurations, truth.mean())
+        chance = answers.mean(axis=(2, 3)) - truth
         chosen = answers.mean(axis=(2, 3)).argmax(axis=1)
-        # that of the pictures, which all rows have alike, is 0 on average: it is left out
-        true = float((luck[np.arange(sweeps), chosen] - luck.mean(axis=1)).mean())
-        told = float(np.mean([optimism_of_best(list(a), draws=400) for a in answers]))
+        # that of the images, which all rows have alike, is 0 on average: it is left out
+        true = float((chance[np.arange(sweeps), chosen] - chance.mean(axis=1)).mean())
+        told = float(np.mean([selection_bias(list(a), draws=400) for a in answers]))
         yield f"| {name} | {100 * true:.1f} | {100 * told:.1f} |"
 
 

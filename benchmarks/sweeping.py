@@ -1,13 +1,13 @@
-"""A sweep on the real pictures: killed and gone on with, in several processes, a hundred jobs.
+"""A sweep on the real images: killed and resumed, on Hydra's launchers, a hundred jobs.
 
-    python benchmarks/sweeping.py [--only whole,killed,joblib,cluster,optuna,memory] [--out FOLDER]
+    python benchmarks/sweeping.py [--only whole,killed,joblib,submitit,optuna,memory] [--out FOLDER]
 
-The sweep is of the head, 8 rates and 3 seeds, one of the rates so high that its jobs fail.
-**whole** runs it in one process; **killed** kills that with SIGKILL half-way and goes on;
-**joblib** runs it in a process a core, **cluster** as submitit's jobs on this machine. Each is
-compared with the whole one file by file. **optuna** stops a search after 8 trials and goes on to
-20; **memory** looks at one process after 10 and after 100 jobs. Pictures and weights are those of
-HYMENOPTERA_SOURCE and HYMENOPTERA_WEIGHTS, where they are set.
+The sweep is of the head, 8 learning rates and 3 seeds, one rate so high that its jobs fail.
+**whole** runs it in one process; **killed** kills that with SIGKILL half-way and resumes it;
+**joblib** runs it with hydra/launcher=joblib, **submitit** with hydra/launcher=submitit_local, two
+jobs at a time. Each is compared with the whole one file by file. **optuna** ends a search after 8
+trials and resumes it to 20; **memory** looks at one process after 10 and after 100 jobs. Images and
+weights are those of HYMENOPTERA_SOURCE and HYMENOPTERA_WEIGHTS, where they are set.
 """
 
 import argparse
@@ -20,8 +20,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-from predicting import memory_mib
 
 ROOT = Path(__file__).parent.parent
 RATES = "optimizer.lr=1e-5,1e-4,1e-3,3e-3,1e-2,3e-2,1e-1,1e30"
@@ -74,7 +72,7 @@ class Place:
         if process.poll() is not None:
             sys.exit(f"{name} ended early: see {self.folder / name}.txt")
 
-    def same(self, name: str, other: str) -> str:
+    def equal(self, name: str, other: str) -> str:
         """How many files of two sweeps' jobs are the same bytes."""
         ours, theirs = (self.folder / "runs" / sweep for sweep in (name, other))
         files = [f"{job}/{file}" for job in range(JOBS) for file in COMPARED]
@@ -97,7 +95,7 @@ def whole(place: Place) -> Iterator[str]:
 
 
 def killed(place: Place) -> Iterator[str]:
-    """Killed half-way and gone on with."""
+    """Killed half-way and resumed."""
     process = place.start("killed", *SWEEP)
     place.wait_for(process, "killed", JOBS // 2)
     time.sleep(1)  # into the next job
@@ -108,32 +106,32 @@ def killed(place: Place) -> Iterator[str]:
     after = place.ended("killed")
     again = sum(after[job] != when for job, when in before.items())
     yield (
-        f"killed with {len(before)} jobs done, gone on in {seconds:.1f} s; {again} of them run "
-        f"again, {len(after)} done in all; {place.same('killed', 'whole')}"
+        f"killed with {len(before)} jobs done, resumed in {seconds:.1f} s; {again} of them run "
+        f"again, {len(after)} done in all; {place.equal('killed', 'whole')}"
     )
 
 
 def joblib(place: Place) -> Iterator[str]:
-    """In a process a core; in turn with one process, since machines have moods."""
+    """In a process a core; in turn with one process, since the machine's speed varies."""
     alone, several = [], []
     for turn in ("a", "b"):
         several.append(place.run(f"joblib_{turn}", *SWEEP, "sweep=joblib"))
         alone.append(place.run(f"grid_{turn}", *SWEEP))
         yield (
             f"one process {alone[-1]:.1f} s, joblib {several[-1]:.1f} s "
-            f"({alone[-1] / several[-1]:.2f} times); {place.same(f'joblib_{turn}', 'whole')}"
+            f"({alone[-1] / several[-1]:.2f} times); {place.equal(f'joblib_{turn}', 'whole')}"
         )
 
 
-def cluster(place: Place) -> Iterator[str]:
+def submitit(place: Place) -> Iterator[str]:
     """As submitit's jobs on this machine."""
-    local = ("sweep=slurm", "sweep.cluster.executor=local", "sweep.processes=2")
-    seconds = place.run("cluster", *SWEEP, *local)
-    yield f"{seconds:.1f} s; {place.same('cluster', 'whole')}"
+    local = ("hydra/launcher=submitit_local", "hydra.sweeper.max_batch_size=2")
+    seconds = place.run("submitit", *SWEEP, *local)
+    yield f"{seconds:.1f} s; {place.equal('submitit', 'whole')}"
 
 
 def optuna(place: Place) -> Iterator[str]:
-    """A search of 20 trials that was stopped after 8."""
+    """A search of 20 trials that was ended after 8."""
     search = ("experiment=head", "sweep=optuna", "optimizer.lr=interval(1e-5,1e-1)")
     place.run("optuna", *search, "sweep.trials=8")
     before = place.ended("optuna")
@@ -142,7 +140,7 @@ def optuna(place: Place) -> Iterator[str]:
     rates = {tuple(job["overrides"]) for job in place.jobs("optuna")}
     again = sum(after[job] != when for job, when in before.items())
     yield (
-        f"{len(before)} trials, gone on with to {len(after)}: {again} run again, "
+        f"{len(before)} trials, resumed to {len(after)}: {again} run again, "
         f"{len(rates)} different rates"
     )
 
@@ -153,11 +151,18 @@ def memory(place: Place) -> Iterator[str]:
     process = place.start("memory", "experiment=head", f"seed={seeds}", "report=false")
     for count in (10, 100):
         place.wait_for(process, "memory", count)
-        yield f"{memory_mib(process.pid, 'VmRSS'):.0f} MiB after {count} jobs"
+        yield f"{memory_mib(process.pid):.0f} MiB after {count} jobs"
     process.wait()
 
 
-PARTS = {part.__name__: part for part in (whole, killed, joblib, cluster, optuna, memory)}
+def memory_mib(pid: int) -> float:
+    """What a process has in memory."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    [line] = [line for line in status.splitlines() if line.startswith("VmRSS:")]
+    return int(line.split()[1]) / 1024
+
+
+PARTS = {part.__name__: part for part in (whole, killed, joblib, submitit, optuna, memory)}
 
 
 def main() -> None:

@@ -1,10 +1,11 @@
-"""Fixtures that every folder of tests uses: small pictures, and the real command line."""
+"""Fixtures that every folder of tests uses: small images, and the real command line."""
 
 import io
 import multiprocessing
 import os
 import runpy
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,8 +31,8 @@ class Ended:
     err: str
 
 
-def write_pictures(root: Path, parts: dict[str, dict[str, int]], side_px: int = 40) -> Path:
-    """Write class folders of noisy pictures whose tint tells the class: {part: {class: count}}."""
+def write_images(root: Path, parts: dict[str, dict[str, int]], side_px: int = 40) -> Path:
+    """Write class folders of noisy images whose tint tells the class: {part: {class: count}}."""
     generator = np.random.default_rng(0)
     for part, classes in parts.items():
         for label, (name, count) in enumerate(classes.items()):
@@ -45,20 +46,20 @@ def write_pictures(root: Path, parts: dict[str, dict[str, int]], side_px: int = 
 
 
 @pytest.fixture(scope="session")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with train/ and val/ of three classes."""
     classes = ("ash", "birch", "cedar")
-    root = tmp_path_factory.mktemp("pictures") / "trees"
-    return write_pictures(
+    root = tmp_path_factory.mktemp("images") / "trees"
+    return write_images(
         root, {"train": dict.fromkeys(classes, 8), "val": dict.fromkeys(classes, 4)}
     )
 
 
-def tiny_overrides(pictures: Path) -> list[str]:
+def tiny_overrides(images: Path) -> list[str]:
     """Overrides for a run of two epochs that takes a second or two."""
     return [
         "data=imagefolder",
-        f"data.root={pictures}",
+        f"data.root={images}",
         "data.num_workers=0",
         "data.batch_size=8",
         "model.weights=none",
@@ -68,9 +69,9 @@ def tiny_overrides(pictures: Path) -> list[str]:
 
 
 @pytest.fixture
-def tiny(pictures: Path) -> list[str]:
-    """`tiny_overrides` on the small pictures."""
-    return tiny_overrides(pictures)
+def tiny(images: Path) -> list[str]:
+    """`tiny_overrides` on the small images."""
+    return tiny_overrides(images)
 
 
 def _command(script: str, arguments: list[str], cwd: Path, environment: dict[str, str]) -> None:
@@ -81,11 +82,12 @@ def _command(script: str, arguments: list[str], cwd: Path, environment: dict[str
         os.dup2(os.open(name, os.O_CREAT | os.O_WRONLY | os.O_TRUNC), descriptor)
     if Path("in.txt").exists():
         sys.stdin = io.StringIO(Path("in.txt").read_text())
-    sys.argv = [script, *arguments]
     if script == "hymenoptera":
         from hymenoptera.cli import main
 
+        sys.argv = [script, *arguments]
         main()
+    sys.argv = [str(ROOT / script), *arguments]  # Lightning starts other processes by it
     sys.path.insert(0, str(ROOT))
     runpy.run_path(str(ROOT / script), run_name="__main__")
 
@@ -95,8 +97,8 @@ def start(
 ) -> multiprocessing.Process:
     """Start `python train.py ARGUMENTS` or `hymenoptera ARGUMENTS` in a folder.
 
-    The process is forked from a server that has done nothing but import torch and Lightning: the
-    command is the real one, without their seconds of import.
+    The process is forked from a server that has imported torch and Lightning: the command is the
+    real one, without the seconds of their import.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["torch", "torchvision", "pytorch_lightning", "tensorboard"])
@@ -137,10 +139,10 @@ def hymenoptera(tmp_path: Path) -> Callable[..., Ended]:
 
 
 @pytest.fixture(scope="session")
-def finished_run(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:
+def finished_run(tmp_path_factory: pytest.TempPathFactory, images: Path) -> Path:
     """The folder of a tiny run, for the tests that only read it."""
     folder = tmp_path_factory.mktemp("finished")
-    ended = run("train.py", (*tiny_overrides(pictures), "hydra.run.dir=run"), folder, {})
+    ended = run("train.py", (*tiny_overrides(images), "hydra.run.dir=run"), folder, {})
     assert ended.status == 0, ended.err
     return folder / "run"
 
@@ -154,6 +156,17 @@ def real_archive() -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_environment_overrides(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HYMENOPTERA_SOURCE", "HYMENOPTERA_WEIGHTS", "HYMENOPTERA_FOLDER"):
         monkeypatch.delenv(name, raising=False)
+
+
+def wait_for(
+    condition: Callable[[], bool], process: multiprocessing.Process, timeout_s: float = 120
+) -> None:
+    """Wait until something has happened while a command runs."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert process.is_alive(), "the command ended early"
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.02)

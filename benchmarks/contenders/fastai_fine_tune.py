@@ -50,7 +50,7 @@ def main() -> None:
         vision_learner,
     )
 
-    def pictures(folder: Path) -> list[Path]:
+    def images(folder: Path) -> list[Path]:
         found = sorted(p for p in get_image_files(folder) if p.suffix != ".gif")
         limits = {"train": options.limit_train, "val": options.limit_val}
         step = {
@@ -64,7 +64,7 @@ def main() -> None:
     workers = {} if options.workers < 0 else {"num_workers": options.workers}
     loaders = DataBlock(
         blocks=(ImageBlock, CategoryBlock),
-        get_items=pictures,
+        get_items=images,
         splitter=GrandparentSplitter(train_name="train", valid_name="val"),
         get_y=parent_label,
         item_tfms=Resize(460),

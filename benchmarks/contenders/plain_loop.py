@@ -34,10 +34,10 @@ def make_loader(
     folder: Path, transform: Any, batch_size: int, workers: int, limit: int | None
 ) -> tuple[DataLoader[Any], list[str]]:
     """A shuffled loader over class folders, and the names of the classes."""
-    pictures = ImageFolder(str(folder), transform)  # leaves the archive's stray GIF out
-    some = Subset(pictures, torch.randperm(len(pictures))[:limit].tolist()) if limit else pictures
+    images = ImageFolder(str(folder), transform)  # leaves the archive's stray GIF out
+    some = Subset(images, torch.randperm(len(images))[:limit].tolist()) if limit else images
     loader = DataLoader(some, batch_size=batch_size, shuffle=True, num_workers=workers)
-    return loader, pictures.classes
+    return loader, images.classes
 
 
 def make_network(weights: str, class_count: int) -> nn.Module:

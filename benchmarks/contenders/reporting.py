@@ -38,9 +38,9 @@ def parse_options(
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=workers)
     parser.add_argument(
-        "--limit-train", type=int, metavar="N", help="pictures to train on, for a quick look"
+        "--limit-train", type=int, metavar="N", help="images to train on, for a quick look"
     )
-    parser.add_argument("--limit-val", type=int, metavar="N", help="pictures to validate")
+    parser.add_argument("--limit-val", type=int, metavar="N", help="images to validate")
     parser.add_argument(
         "--throughput",
         type=int,
@@ -67,7 +67,7 @@ class Reporter:
 
         Args:
             number: of the epoch, from 1.
-            accuracy: on the validation pictures, from 0 to 1.
+            accuracy: on the validation images, from 0 to 1.
             state: for `torch.save`.
             figures: further numbers for the line.
         """
@@ -124,7 +124,7 @@ def run_loop(
         options: from `parse_options`.
         network: an `nn.Module`, where it computes.
         train: a loader of images (B, 3, H, W) and labels (B,).
-        validate: the same of the validation pictures.
+        validate: the same of the validation images.
         step: trains on a batch, and gives its mean loss.
     """
     import torch
@@ -149,14 +149,14 @@ def run_loop(
             seen += len(labels)
         trained = time.perf_counter()
         network.eval()
-        correct, judged = 0, 0
+        correct, evaluated = 0, 0
         with torch.inference_mode():
             for images, labels in validate:
                 correct += int((network(images.to(device)).argmax(1).cpu() == labels.cpu()).sum())
-                judged += len(labels)
+                evaluated += len(labels)
         reporter.epoch(
             epoch,
-            correct / judged,
+            correct / evaluated,
             network.state_dict(),
             train_loss=loss_sum / seen,
             train_s=trained - began,

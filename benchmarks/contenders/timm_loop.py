@@ -29,7 +29,7 @@ SMOOTHING = 0.1
 def make_loader(
     data: Path, part: str, network: nn.Module, options: Any, device: torch.device
 ) -> Any:
-    """A loader of timm's over one part of the pictures."""
+    """A loader of timm's over one part of the images."""
     facts = resolve_model_data_config(network)
     training = part == "train"
     dataset = create_dataset("", root=str(data), split=part)  # leaves the archive's GIF out
@@ -53,7 +53,7 @@ def make_loader(
 
 
 class LimitedDataset(Subset):
-    """Some pictures of a data set, which hands its transform on as timm's loader sets it."""
+    """Some images of a data set, which hands its transform on as timm's loader sets it."""
 
     @property
     def transform(self) -> Any:

@@ -1,27 +1,27 @@
 """Errors that a user can act on: what is wrong, where, and what to do.
 
-Nothing a user can cause ends in a traceback. Code raises one of these with a message of one to
-three full sentences; `hymenoptera.launch` prints it and ends with its exit status.
+Code raises one of these with one to three full sentences; the command prints them and ends with
+the error's exit status.
 """
 
 import difflib
 from collections.abc import Iterable
 
-MOST_LISTED = 12  # options in an error; beyond that, a list helps nobody
+MAX_LISTED = 12  # options in an error; a longer list helps nobody
 
 
 class HymenopteraError(Exception):
     """Base of every error that is shown to the user as its message alone.
 
     Attributes:
-        exit_status: what the process ends with, 1 for a run that failed.
+        exit_status: of the process that ends with it.
     """
 
     exit_status = 1
 
 
-class RequestError(HymenopteraError):
-    """What was asked for cannot be done: a wrong value, file, folder or address (exit status 2)."""
+class ConfigError(HymenopteraError):
+    """Invalid input: a wrong value, file, folder or address (exit status 2)."""
 
     exit_status = 2
 
@@ -31,30 +31,30 @@ class RunError(HymenopteraError):
 
 
 def nearest(word: str, options: Iterable[str], count: int = 3) -> str:
-    """Say which of the valid options come closest to a wrong word.
+    """Say which valid options are closest to a wrong word.
 
     Args:
         word: what the user wrote.
-        options: everything that would have been valid there.
-        count: how many to name at the most.
+        options: everything that would have been valid.
+        count: how many to name at most.
 
     Returns:
-        A sentence to end an error with: "Did you mean a or b?" where some are close,
-        otherwise "Valid: a, b, c.", unless there are too many to list.
+        A sentence to end an error with: "Did you mean a or b?" if some are close, otherwise
+        "Valid: a, b, c.", or nothing if there are too many to list.
     """
     valid = sorted(set(options))
     close = difflib.get_close_matches(word, valid, n=count, cutoff=0.6)
     if close:
         return f"Did you mean {' or '.join(close)}?"
-    return f"Valid: {', '.join(valid)}." if 0 < len(valid) <= MOST_LISTED else ""
+    return f"Valid: {', '.join(valid)}." if 0 < len(valid) <= MAX_LISTED else ""
 
 
-def in_one_line(error: Exception) -> str:
-    """Say in one line what went wrong; of a disk, with the file or folder that failed and how.
+def in_one_line(error: BaseException) -> str:
+    """Say in one line what went wrong; for a disk error, which file and how.
 
     Args:
-        error: as it was raised, in a process that reads pictures too: torch puts a report of many
-            lines in place of its fields then, of which the last says what it was.
+        error: as raised. An error of a DataLoader worker carries that process's whole traceback,
+            whose last line is the reason.
     """
     text = str(error).strip()
     if "Original Traceback" in text:

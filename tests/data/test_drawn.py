@@ -1,68 +1,56 @@
 """The drawn data set: the same for everyone, laid out as promised, and not to be told by colour."""
 
-import csv
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from hymenoptera.data.drawn import draw_data_set, draw_insect
+from hymenoptera.data import DrawnDataModule
+from hymenoptera.data.drawn import draw_data_set, draw_scene
 
-SMALL = {"train_per_class": 3, "val_per_class": 2, "size_px": 48}
+SMALL = {"train": 3, "val": 2, "size_px": 48}
 
 
 def digests(folder: Path) -> dict[str, str]:
     return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
 
 
-def test_same_arguments_make_the_same_bytes(tmp_path: Path) -> None:
+def test_the_same_arguments_make_the_same_bytes_and_another_seed_others(tmp_path: Path) -> None:
     first = digests(draw_data_set(tmp_path / "a", seed=0, **SMALL))
-    second = digests(draw_data_set(tmp_path / "b", seed=0, **SMALL))
-    assert first == second
+    assert digests(draw_data_set(tmp_path / "b", seed=0, **SMALL)) == first
+    other = digests(draw_data_set(tmp_path / "c", seed=1, **SMALL))
+    assert other.keys() == first.keys()
+    assert len({*first.values(), *other.values()}) == 2 * len(first), "each image is drawn once"
 
 
-def test_every_picture_differs_from_every_other_and_from_another_seed(tmp_path: Path) -> None:
-    first = digests(draw_data_set(tmp_path / "a", seed=0, **SMALL))
-    second = digests(draw_data_set(tmp_path / "b", seed=1, **SMALL))
-    assert first.keys() == second.keys()
-    assert len({*first.values(), *second.values()}) == len(first) + len(second)
-
-
-def test_more_pictures_leave_the_first_ones_as_they_are(tmp_path: Path) -> None:
+def test_a_larger_data_set_begins_with_the_smaller_one(tmp_path: Path) -> None:
     few = digests(draw_data_set(tmp_path / "few", seed=0, **SMALL))
-    many = digests(draw_data_set(tmp_path / "many", seed=0, **{**SMALL, "train_per_class": 5}))
-    del few["boxes.csv"]
+    many = digests(draw_data_set(tmp_path / "many", seed=0, **{**SMALL, "train": 5}))
     assert few.items() <= many.items()
 
 
 def test_layout(tmp_path: Path) -> None:
     folder = draw_data_set(tmp_path / "drawn", seed=0, **SMALL)
-    pictures = {str(path.relative_to(folder)) for path in folder.rglob("*.png")}
-    assert pictures == {
+    assert set(digests(folder)) == {
         f"{split}/{name}/{index:04}.png"
         for split, count in (("train", 3), ("val", 2))
         for name in ("ants", "bees")
         for index in range(count)
     }
-    for path in pictures:
-        with Image.open(folder / path) as picture:
-            assert (picture.mode, picture.size) == ("RGB", (48, 48))
-    with (folder / "boxes.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert {row["path"] for row in rows} == pictures
-    for row in rows:
-        assert 0 <= int(row["left"]) < int(row["right"]) <= 48
-        assert 0 <= int(row["top"]) < int(row["bottom"]) <= 48
+    for path in folder.rglob("*.png"):
+        with Image.open(path) as image:
+            assert (image.mode, image.size) == ("RGB", (48, 48))
 
 
-def test_a_finished_data_set_is_left_alone(tmp_path: Path) -> None:
+def test_a_data_set_that_is_there_is_left_as_it_is(tmp_path: Path) -> None:
     folder = draw_data_set(tmp_path / "drawn", seed=0, **SMALL)
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     draw_data_set(folder, seed=0, **SMALL)
@@ -70,47 +58,65 @@ def test_a_finished_data_set_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_two_calls_at_once_make_one_whole_data_set(tmp_path: Path) -> None:
-    expected = digests(draw_data_set(tmp_path / "alone", seed=0, **SMALL))
+    expected = digests(draw_data_set(tmp_path / "single", seed=0, **SMALL))
     folder = tmp_path / "together" / "drawn"
     with ThreadPoolExecutor(2) as pool:
         calls = [pool.submit(draw_data_set, folder, seed=0, **SMALL) for _ in range(2)]
         assert [call.result() for call in calls] == [folder, folder]
     assert digests(folder) == expected
-    assert {path.name for path in folder.parent.iterdir()} <= {"drawn", ".drawn.lock"}
+    assert {path.name for path in folder.parent.iterdir()} == {"drawn"}
 
 
 @pytest.mark.parametrize("kind", ["ant", "bee"])
-def test_the_box_holds_the_insect(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same scenes without their insects differ inside the boxes, and hardly outside."""
-    drawn = [draw_insect(kind, np.random.default_rng(seed), 64) for seed in range(20)]
-    paint = "hymenoptera.data.drawn.draw_shapes"
-    monkeypatch.setattr(paint, lambda draw, shapes, as_mask=False: as_mask and fill(draw))
+def test_the_mask_is_where_the_insect_is(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same scenes without their insects differ inside the masks, and hardly outside."""
+    scenes = [draw_scene(kind, np.random.default_rng(seed), 64) for seed in range(20)]
+    insect = "hymenoptera.data.drawn._insect"
 
-    def fill(draw) -> None:  # an empty mask would have no box
-        draw.point((0, 0), 255)
+    def nothing(kind: Any, rng: np.random.Generator, behind: float) -> list[Any]:
+        states.append(rng.bit_generator.state)
+        return []
 
-    for seed, (picture, (left, top, right, bottom)) in enumerate(drawn):
-        empty, _ = draw_insect(kind, np.random.default_rng(seed), 64)
-        change = np.abs(np.asarray(picture, float) - np.asarray(empty, float)).max(axis=2) > 60
-        assert change.sum() > 100  # the insect is there, and large enough to see
-        inside = change[top:bottom, left:right]
-        # What is left outside is the shadow, which falls to the right and below.
-        assert inside.sum() > 0.9 * change.sum()
-        assert (right - left) * (bottom - top) / 64**2 > 0.15
+    for seed, (image, mask) in enumerate(scenes):
+        states: list[Any] = []
+        shown = np.asarray(image, float)
+        with monkeypatch.context() as patch:
+            patch.setattr(insect, nothing)
+            empty, _ = draw_scene(kind, np.random.default_rng(seed), 64)
+        inside = np.asarray(mask) > 128
+        # the light and the noise of the empty scene are others: compare with its surroundings
+        off = np.abs(shown - np.asarray(empty, float)).max(axis=2)
+        assert states
+        assert 0.03 < inside.mean() < 0.3
+        assert off[inside].mean() > 1.5 * off[~inside].mean()
 
 
-def test_ants_and_bees_differ_from_the_same_chance() -> None:
-    for seed in range(5):
-        ant, _ = draw_insect("ant", np.random.default_rng(seed), 48)
-        bee, _ = draw_insect("bee", np.random.default_rng(seed), 48)
-        assert np.abs(np.asarray(ant, float) - np.asarray(bee, float)).mean() > 5
+def test_a_smaller_insect_may_be_anywhere() -> None:
+    masks = [
+        np.asarray(draw_scene("bee", np.random.default_rng(seed), 64, scale=0.4)[1]) > 128
+        for seed in range(30)
+    ]
+    assert 0.005 < np.mean([mask.mean() for mask in masks]) < 0.05
+    centres = np.array([np.argwhere(mask).mean(axis=0) for mask in masks])
+    assert centres.min() < 20
+    assert centres.max() > 44
+
+
+def test_the_data_module_draws_once_and_names_what_it_drew(tmp_path: Path) -> None:
+    numbers = {"drawing_seed": 3, "train_per_class": 4, "val_per_class": 2, "size_px": 32}
+    module = DrawnDataModule(folder=str(tmp_path), num_workers=0, **numbers)
+    module.prepare_data()
+    module.setup()
+    assert module.classes == ["ants", "bees"]
+    assert (len(module.train), len(module.val), len(module.test)) == (8, 4, 0)
+    assert [path.name for path in tmp_path.iterdir()] == ["drawn_3_4_2_32"]
 
 
 @pytest.fixture(scope="module")
-def colours(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def colours(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Any, Any]]:
     """For each split: mean and standard deviation of RGB, (N, 6), and the label, (N,)."""
     folder = tmp_path_factory.mktemp("colours") / "drawn"
-    draw_data_set(folder, seed=0, train_per_class=200, val_per_class=100, size_px=32)
+    draw_data_set(folder, seed=0, train=300, val=200, size_px=32)
     splits = {}
     for split in ("train", "val"):
         paths = sorted((folder / split).rglob("*.png"))
@@ -121,8 +127,10 @@ def colours(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[np.ndar
 
 
 @pytest.mark.parametrize("count", [3, 6], ids=["mean", "mean and spread"])
-def test_colour_does_not_give_the_insect_away(colours, count: int) -> None:
-    """Logistic regression on the picture's colours stays near chance."""
+def test_colour_does_not_tell_the_insects_apart(
+    colours: dict[str, tuple[Any, Any]], count: int
+) -> None:
+    """Logistic regression on the image's colours stays near chance."""
     (x, y), (x_val, y_val) = colours["train"], colours["val"]
     mean, spread = x.mean(axis=0), x.std(axis=0)
     x, x_val = (
@@ -134,5 +142,5 @@ def test_colour_does_not_give_the_insect_away(colours, count: int) -> None:
         p = 1 / (1 + np.exp(-x @ weights))
         curvature = (x.T * (p * (1 - p))) @ x + 1e-3 * np.eye(count + 1)
         weights -= np.linalg.solve(curvature, x.T @ (p - y) + 1e-3 * weights)
-    assert np.abs(x.T @ (p - y)).max() < 1  # it has converged, so it is as good as it gets
+    assert np.abs(x.T @ (p - y)).max() < 1, "it has not converged"
     assert ((x_val @ weights > 0) == y_val).mean() < 0.7

@@ -1,107 +1,67 @@
-"""The cache of features: made once, found again, made anew when it is damaged."""
+"""The feature cache: computed once, whole or made again."""
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+import json
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from hymenoptera.atomic import alone
 from hymenoptera.data.features import cached
-from hymenoptera.errors import RequestError
+from hymenoptera.errors import ConfigError
 
-FACTS = {"weights": "abc", "views": 2}
+KEY = {"weights": "abc", "images": [1, 2]}
+ROWS = torch.arange(15.0).view(5, 3)
 
 
-class Source:
-    """Gives the same features each time, and counts how often it was asked."""
+class Counted:
+    """Computes the rows in batches, and counts how often."""
 
     def __init__(self) -> None:
-        self.asked = 0
-        self.features = torch.randn(7, 3, 2, generator=torch.Generator().manual_seed(0))
+        self.calls = 0
 
-    def __call__(self) -> Iterator[Tensor]:
-        self.asked += 1
-        yield from self.features.split(3)
-
-
-def test_features_are_computed_once(tmp_path: Path) -> None:
-    source = Source()
-    for computed in (True, False):
-        found, was_computed = cached(tmp_path / "cache", FACTS, 7, source)
-        assert torch.equal(found, source.features)
-        assert was_computed == computed
-    assert source.asked == 1
-    cached(tmp_path / "cache", {**FACTS, "weights": "abd"}, 7, source)
-    assert source.asked == 2
+    def __call__(self) -> list[Tensor]:
+        self.calls += 1
+        return [ROWS[:2], ROWS[2:4], ROWS[4:]]
 
 
-@pytest.mark.parametrize("fault", ["cut short", "one bit", "another's facts", "text"])
-def test_a_damaged_cache_is_made_again(tmp_path: Path, fault: str) -> None:
-    source = Source()
-    cached(tmp_path, FACTS, 7, source)
-    (path,) = tmp_path.glob("*.safetensors")
-    data = bytearray(path.read_bytes())
-    if fault == "one bit":
-        data[-5] ^= 1
-    elif fault == "cut short":
-        data = data[:-8]
-    elif fault == "another's facts":
-        data = data.replace(b"abc", b"abd")
-    else:
-        data = bytearray(b"features")
-    path.write_bytes(data)
-    found, computed = cached(tmp_path, FACTS, 7, source)
-    assert computed
-    assert torch.equal(found, source.features)
+def test_features_are_computed_once_for_all_that_determines_them(tmp_path: Path) -> None:
+    compute = Counted()
+    folder = tmp_path / "new" / "cache"
+    for _ in range(2):
+        features, was_computed = cached(folder, KEY, 5, compute)
+        assert torch.equal(features, ROWS)
+        assert was_computed == (compute.calls == 1) or not was_computed
+    assert compute.calls == 1
+    assert cached(folder, {**KEY, "weights": "abd"}, 5, compute)[1]
+    assert compute.calls == 2
+    assert len(list(folder.iterdir())) == 2
 
 
-def test_features_that_are_there_are_verified_while_another_process_holds_the_lock(
-    tmp_path: Path,
-) -> None:
-    source = Source()
-    cached(tmp_path, FACTS, 7, source)
-    (path,) = tmp_path.glob("*.safetensors")
-    with alone(path), ThreadPoolExecutor() as pool:
-        found, computed = pool.submit(cached, tmp_path, FACTS, 7, source).result(timeout=60)
-    assert torch.equal(found, source.features)
-    assert not computed
+@pytest.mark.parametrize("damage", ["cut", "byte", "other", "empty"])
+def test_a_damaged_file_is_made_again(tmp_path: Path, damage: str) -> None:
+    compute = Counted()
+    cached(tmp_path, KEY, 5, compute)
+    (file,) = tmp_path.iterdir()
+    content = file.read_bytes()
+    match damage:
+        case "cut":
+            file.write_bytes(content[:-7])
+        case "byte":
+            file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        case "other":
+            cached(tmp_path, {"other": 1}, 5, compute)
+            (other,) = set(tmp_path.iterdir()) - {file}
+            other.replace(file)
+        case "empty":
+            file.write_bytes(b"")
+    before = compute.calls
+    features, was_computed = cached(tmp_path, KEY, 5, compute)
+    assert torch.equal(features, ROWS)
+    assert (was_computed, compute.calls) == (True, before + 1)
 
 
-def test_what_fails_half_way_leaves_nothing(tmp_path: Path) -> None:
-    def fails() -> Iterator[Tensor]:
-        yield torch.zeros(3, 2)
-        raise KeyError("a picture went away")
-
-    with pytest.raises(KeyError):
-        cached(tmp_path, FACTS, 7, fails)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_features_are_mapped_not_read(tmp_path: Path) -> None:
-    """Fetching and looking at a row leaves the rest of a large file on the disk."""
-    rows, width = 4096, 8192  # 128 MiB
-
-    def batches() -> Iterator[Tensor]:
-        for _ in range(rows // 256):
-            yield torch.ones(256, width)
-
-    cached(tmp_path, FACTS, rows, batches)
-    before = _resident_bytes()
-    found, computed = cached(tmp_path, FACTS, rows, batches)
-    assert not computed
-    assert found[rows // 2].sum() == width
-    assert _resident_bytes() - before < rows * width  # a quarter of its size
-
-
-def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(RequestError, match=r"transfer\.cache_folder=.*transfer\.cache=false"):
-        cached(tmp_path / "file" / "cache", FACTS, 7, Source())
-
-
-def _resident_bytes() -> int:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * 4096
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text(json.dumps({}))
+    with pytest.raises(ConfigError, match=r"transfer\.cache_folder=.*transfer\.cache=false"):
+        cached(tmp_path / "file" / "cache", KEY, 5, Counted())

@@ -1,68 +1,145 @@
-"""A checkpoint alone gives everything back."""
+"""A checkpoint alone gives everything back, and never runs code."""
 
 import errno
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 import torch
-from PIL import Image
 
-from conftest import Ended
-from hymenoptera.errors import RequestError
-from hymenoptera.models import checkpoint as checkpoint_module
+from hymenoptera.errors import ConfigError
+from hymenoptera.models import ImageClassifier, checkpoint
 from hymenoptera.models.checkpoint import (
     KEY,
     WholeCheckpointIO,
-    load_checkpoint,
+    describe_checkpoint,
+    load_classifier,
     read_checkpoint,
 )
 
+pytestmark = pytest.mark.filterwarnings("ignore")
 
-def test_the_classifier_comes_back_and_predicts_what_was_recorded(
-    tmp_path: Path, run_train: Callable[..., Ended], tiny: list[str], pictures: Path
-) -> None:
-    assert run_train(*tiny, "hydra.run.dir=run").status == 0
-    run = tmp_path / "run"
-    for name in ("best", "last"):
-        torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True)
-    loaded = load_checkpoint(run / "checkpoints" / "best.ckpt")
-    assert loaded.classes == ["ash", "birch", "cedar"]
+
+class SaveOften(pl.callbacks.Checkpoint):
+    """Saves in mid-epoch and at an epoch's end."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        if (trainer.current_epoch, batch_idx) == (1, 2):
+            trainer.save_checkpoint(self.folder / "middle.ckpt")
+
+    def on_train_epoch_end(self, trainer, pl_module) -> None:
+        trainer.save_checkpoint(self.folder / f"{trainer.current_epoch}.ckpt")
+
+
+@pytest.fixture
+def saved(tmp_path: Path, head, trainer, features) -> Path:
+    """A folder with checkpoints of a run of two epochs of five batches."""
+    run = trainer(max_epochs=2, callbacks=[SaveOften(tmp_path)], enable_checkpointing=True)
+    model = head()
+    model.hparams["weights_id"] = "from somewhere"
+    run.fit(model, datamodule=features())
+    run.save_checkpoint(tmp_path / "afterwards.ckpt")
+    run.save_checkpoint(tmp_path / "weights.ckpt", weights_only=True)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["0", "1", "middle", "afterwards", "weights"])
+def test_the_classifier_comes_back(saved: Path, name: str) -> None:
+    path = saved / f"{name}.ckpt"
+    loaded = load_classifier(path)
+    assert not loaded.training
+    assert (loaded.classes, loaded.weights_id) == (["ash", "birch", "cedar"], "from somewhere")
     assert loaded.preprocessing.crop_px == 32
-    assert loaded.config["optimizer"]["lr"] == 1e-4
-    assert loaded.config["data"]["root"] == str(pictures)
-    rows = (run / "predictions.csv").read_text().splitlines()[1:]
-    transform = loaded.preprocessing.transform()
-    for row in rows[::5]:
-        path, _, predicted, *shares = row.split(",")
-        image = transform(Image.open(pictures / path).convert("RGB"))
-        with torch.inference_mode():
-            found = loaded.classifier(image[None]).softmax(dim=1)[0]
-        assert found.tolist() == pytest.approx([float(share) for share in shares], abs=1e-5)
-        assert loaded.classes[int(found.argmax())] == predicted
+    state = torch.load(path, weights_only=True)["state_dict"]
+    assert all(torch.equal(value, state[key]) for key, value in loaded.state_dict().items())
+    again = ImageClassifier.load_from_checkpoint(path).eval()
+    images = torch.randn(2, 3, 32, 32)
+    assert torch.equal(again(images), loaded(images))
 
 
-def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "x.ckpt"
-    with pytest.raises(RequestError, match="no such checkpoint"):
+def test_a_checkpoint_says_where_it_stands(saved: Path) -> None:
+    """Fault 22: one of mid-epoch is of that epoch."""
+    stands = {}
+    for name in ("0", "middle", "1", "afterwards", "weights"):
+        found = describe_checkpoint(saved / f"{name}.ckpt")
+        stands[name] = (found["epoch"], found["batch"], found["step"])
+    assert stands == {
+        "0": (1, 0, 5),
+        "middle": (2, 3, 8),
+        "1": (2, 0, 10),
+        "afterwards": (2, 0, 10),
+        "weights": (2, 0, 10),
+    }
+    assert found["model"] == {
+        "backbone": "mobilenet_v3_small",
+        "weights": "from somewhere",
+        "input_px": 32,
+        "parameter_count": sum(p.numel() for p in load_classifier(saved / "1.ckpt").parameters()),
+    }
+    assert found["data"] == {"classes": ["ash", "birch", "cedar"]}
+
+
+def test_weights_of_a_checkpoint_start_another_run(saved: Path) -> None:
+    path = saved / "1.ckpt"
+    new = ImageClassifier(["ash", "birch", "cedar"], "mobilenet_v3_small", str(path))
+    state = load_classifier(path).state_dict()
+    assert all(torch.equal(value, state[key]) for key, value in new.state_dict().items())
+    assert new.weights_id.startswith("1.ckpt sha256:")
+    with pytest.raises(ConfigError, match="does not fit the model"):
+        ImageClassifier(["a", "b"], "resnet18", str(path))
+
+
+class Code:
+    """Runs something when it is unpickled."""
+
+    def __reduce__(self) -> tuple[object, tuple[str, ...]]:
+        return print, ("this must not run",)
+
+
+def test_what_is_no_checkpoint_is_rejected(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, good = saved / "x.ckpt", torch.load(saved / "1.ckpt", weights_only=True)
+    with pytest.raises(ConfigError, match="no such checkpoint"):
         read_checkpoint(path)
     path.write_bytes(b"half")
-    with pytest.raises(RequestError, match="cannot be read"):
+    with pytest.raises(ConfigError, match="cannot be read"):
         read_checkpoint(path)
-    torch.save({"state_dict": {}}, path)
-    with pytest.raises(RequestError, match="not a checkpoint that this project wrote"):
-        read_checkpoint(path)
-    torch.save({KEY: {"schema_version": 99}}, path)
-    with pytest.raises(RequestError, match="newer version"):
-        read_checkpoint(path)
+    nan = {**good["state_dict"], "head.bias": torch.full((3,), float("nan"))}
+    for change, words in (
+        ({"more": Code()}, "holds more than tensors"),
+        ({"hyper_parameters": {}}, "not a checkpoint that this project wrote"),
+        ({KEY: {"schema_version": 99}}, "another version"),
+        ({KEY: {"schema_version": 1}}, "another version"),
+        ({KEY: 3}, "another version"),
+        ({"state_dict": None}, "it has none"),
+        ({"state_dict": nan}, "head.bias is not finite"),
+        ({"state_dict": {}}, "does not fit together"),
+        ({"hyper_parameters": {**good["hyper_parameters"], "classes": 3}}, "does not fit together"),
+    ):
+        torch.save({**good, **change}, path)
+        with pytest.raises(ConfigError, match=words) as raised:
+            load_classifier(path)
+        assert len(str(raised.value).splitlines()) == 1
+    torch.save([1, 2], path)
+    with pytest.raises(ConfigError, match="not a checkpoint"):
+        describe_checkpoint(path)
+    assert capsys.readouterr().out == ""
 
 
-def test_a_disk_that_fills_up_in_the_middle_is_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_hostile_checkpoint_names_no_file_and_no_download(saved: Path) -> None:
+    path, good = saved / "x.ckpt", torch.load(saved / "1.ckpt", weights_only=True)
+    hparams = {**good["hyper_parameters"], "weights": "/etc/passwd", "unknown": 1}
+    torch.save({**good, "hyper_parameters": hparams}, path)
+    assert load_classifier(path).weights_id == "from somewhere"
+
+
+def test_a_disk_that_fills_up_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """torch closes what it has begun, and raises an error of that in place of the disk's."""
 
     class Full(io.RawIOBase):
@@ -76,6 +153,14 @@ def test_a_disk_that_fills_up_in_the_middle_is_said(
     def new_file(path: Path) -> Iterator[Full]:
         yield Full()
 
-    monkeypatch.setattr(checkpoint_module, "new_file", new_file)
+    monkeypatch.setattr(checkpoint, "new_file", new_file)
     with pytest.raises(OSError, match="No space left on device"):
         WholeCheckpointIO().save_checkpoint({"weights": torch.zeros(9)}, tmp_path / "a.ckpt")
+
+
+def test_a_trainer_writes_whole_checkpoints(tmp_path: Path, head, trainer, features) -> None:
+    run = trainer(max_epochs=1, plugins=[WholeCheckpointIO()])
+    run.fit(head(), datamodule=features(2))
+    run.save_checkpoint(tmp_path / "new" / "last.ckpt")
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["last.ckpt"]
+    load_classifier(tmp_path / "new" / "last.ckpt")

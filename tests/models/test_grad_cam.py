@@ -4,15 +4,14 @@ import pytest
 import torch
 from torch import nn
 
-from hymenoptera.models.backbone import Backbone, build_backbone
-from hymenoptera.models.classifier import Classifier
-from hymenoptera.models.grad_cam import GradCam, _as_maps, target_layer
-from hymenoptera.preprocessing import Preprocessing
-from hymenoptera.rules import BACKBONES
+from hymenoptera.config.schema import BACKBONES
+from hymenoptera.data.preprocessing import Preprocessing
+from hymenoptera.models import ImageClassifier
+from hymenoptera.models.grad_cam import GradCam, as_maps, target_layer
 
 
 class TwoChannels(nn.Module):
-    """Where the picture is red, and where it is blue; then the mean of each over all places."""
+    """Where the image is red, and where it is blue; then the mean of each over all places."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -26,16 +25,17 @@ class TwoChannels(nn.Module):
 
 
 @pytest.fixture
-def known() -> Classifier:
+def known() -> ImageClassifier:
     """Says "red" for red, and "blue" for blue and against red."""
-    shown = Preprocessing(32, 32, (0, 0, 0), (1, 1, 1), "bilinear")
-    classifier = Classifier(Backbone("known", TwoChannels(), 2, {}, "none", shown), ["red", "blue"])
+    shown = Preprocessing(32, 32, (0, 0, 0), (1, 1, 1), "bilinear").to_dict()
+    classifier = ImageClassifier(["red", "blue"], preprocessing=shown, weights_id="none")
+    classifier.backbone, classifier.head = TwoChannels(), nn.Linear(2, 2)
     classifier.head.weight.data = torch.tensor([[1.0, 0.0], [-0.5, 1.0]])
     classifier.head.bias.data.zero_()
     return classifier.eval()
 
 
-def test_the_heat_is_where_the_known_network_looks(known: Classifier) -> None:
+def test_the_heat_is_where_the_known_network_looks(known: ImageClassifier) -> None:
     image = torch.zeros(1, 3, 32, 32)
     image[0, 0, :8, :8] = 1  # red: upper left
     image[0, 2, 16:24, 24:] = 0.5  # blue: right, below the middle
@@ -50,7 +50,7 @@ def test_the_heat_is_where_the_known_network_looks(known: Classifier) -> None:
     assert torch.equal(predicted, red)  # 4/64 red against 0.5 * 4/64 blue - 0.5 * 4/64 red
 
 
-def test_heat_before_it_is_scaled_is_the_paper_s_formula(known: Classifier) -> None:
+def test_heat_before_it_is_scaled_is_the_paper_s_formula(known: ImageClassifier) -> None:
     """For "blue": relu(-0.5 A_red + 1 A_blue) / 64, up to the scale."""
     image = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     maps = nn.functional.avg_pool2d(image, 4)[:, [0, 2]]
@@ -61,7 +61,7 @@ def test_heat_before_it_is_scaled_is_the_paper_s_formula(known: Classifier) -> N
     torch.testing.assert_close(found, expected)
 
 
-def test_nothing_speaks_for_the_class(known: Classifier) -> None:
+def test_nothing_speaks_for_the_class(known: ImageClassifier) -> None:
     image = torch.zeros(1, 3, 32, 32)
     image[0, 0] = 1
     assert GradCam(known)(image, torch.tensor([1])).abs().max() == 0
@@ -80,10 +80,10 @@ LAYERS = {
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_every_backbone_that_is_offered(name: str) -> None:
-    """Its last layer with places; heat over the whole picture; no weight is touched."""
+    """Its last layer with places; heat over the whole image; no weight is touched."""
     torch.manual_seed(0)
-    backbone = build_backbone(name, image_size=None if name.startswith("vit") else 96)
-    classifier = Classifier(backbone, ["a", "b", "c"]).eval()
+    size_px = None if name.startswith("vit") else 96
+    classifier = ImageClassifier(["a", "b", "c"], name, "none", size_px).eval()
     if name.startswith("vit"):
         nn.init.normal_(classifier.head.weight)
     assert target_layer(classifier) == LAYERS[name]
@@ -93,9 +93,11 @@ def test_every_backbone_that_is_offered(name: str) -> None:
     cam = GradCam(classifier)
     given: list[torch.Tensor] = []
     hook = classifier.get_submodule(cam.layer_name).register_forward_hook(
-        lambda module, inputs, output: given.append(_as_maps(output.detach()))
+        lambda module, inputs, output: given.append(as_maps(output.detach()))
     )
-    heats = [cam(images, torch.tensor([label, label])) for label in range(3)]
+    heats = [
+        cam(images, torch.tensor([label, label])) for label in range(1 if size_px == 224 else 3)
+    ]
     hook.remove()
     assert all(heat.shape == (2, size_px, size_px) for heat in heats)
     assert all(heat.min() >= 0 and heat.max() <= 1 for heat in heats)
@@ -107,7 +109,7 @@ def test_every_backbone_that_is_offered(name: str) -> None:
 
 
 def greatest_change(maps: torch.Tensor) -> tuple[str, str]:
-    """Where two pictures' maps (2, K, h, w) differ most."""
+    """Where two images' maps (2, K, h, w) differ most."""
     change = (maps[1] - maps[0]).abs().sum(dim=0)  # (h, w)
     row, column = divmod(int(change.argmax()), change.shape[1])
     third = change.shape[0] / 3

@@ -1,64 +1,120 @@
-"""What a search does with trials whose process was killed at an awkward moment."""
+"""Searches with Optuna: resumed, retried, several trials at a time."""
 
 import json
+import os
+import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from hymenoptera.results.jobs import Job, Manifest
-from hymenoptera.study import open_study
-from hymenoptera.sweeps.request import read_request
-from hymenoptera.sweeps.search import Search
+from hydra_plugins.hymenoptera_sweeper._plan import Space, read_space
+from hydra_plugins.hymenoptera_sweeper._search import Trials
+from hymenoptera.callbacks.pruning import open_study
+from hymenoptera.reports.jobs import Job, Manifest
+from hymenoptera.reports.record import Summary, write_summary
+from sweeps.conftest import Sweeping
 
 pytest.importorskip("optuna")
-REQUEST = read_request(["optimizer.lr=interval(1e-5,1e-1)", "optimizer=adam,sgd"], "optuna")
+SEARCH = ("sweep=optuna", "optimizer.lr=interval(1e-5,1e-1)", "trainer.max_epochs=1")
+SPACE = read_space(["optimizer.lr=interval(1e-5,1e-1)", "optimizer=adam,sgd"], "optuna")
 
 
-def search(folder: Path, jobs: list[Job], trials: int = 4) -> Search:
-    manifest = Manifest(folder, REQUEST.swept, "optuna", "command", {}, jobs)
-    return Search(REQUEST, manifest, trials, seed=0, pruning=False)
+def test_a_search_counts_the_trials_of_all_calls_and_repeats_none(sweeping: Sweeping) -> None:
+    assert sweeping(*SEARCH, "sweep.trials=2").status == 0
+    before = sweeping.records()
+    ended = sweeping(
+        *(*SEARCH, "sweep.trials=5"), "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"
+    )
+    assert ended.status == 0, ended.err
+    assert sweeping.states == ["done"] * 5
+    assert all(sweeping.records()[number] == when for number, when in before.items())
+    jobs = sweeping.manifest.jobs
+    assert len({tuple(job.overrides) for job in jobs}) == 5
+    values = [trial.value for trial in open_study(sweeping.folder).trials]
+    results = json.loads((sweeping.folder / "sweep.json").read_text())["jobs"]
+    assert values == [pytest.approx(result["accuracy"]) for result in results]
+    assert len(sweeping.pids()) == 3
 
 
-def finish(folder: Path, job: Job, accuracy: float) -> None:
+def test_a_failed_trial_is_run_again_with_its_values(sweeping: Sweeping) -> None:
+    command = (*SEARCH, "sweep.trials=2")
+    space = read_space(list(command), "optuna")
+    [first, _] = trials(sweeping.cwd, [], 2, space).next_jobs(2)
+    rate = first.overrides[-1].partition("=")[2]
+    ended = sweeping(*command, REFUSE=rate)
+    assert ended.status == 1, ended.err
+    assert sweeping.states == ["failed", "done"]
+    assert "try again with" in ended.out
+    before = [job.overrides for job in sweeping.manifest.jobs]
+    ended = sweeping(*command)
+    assert ended.status == 0, ended.err
+    assert sweeping.states == ["done", "done"]
+    assert [job.overrides for job in sweeping.manifest.jobs] == before
+    states = [trial.state.name for trial in open_study(sweeping.folder).trials]
+    assert states == ["COMPLETE", "COMPLETE"]
+
+
+def test_an_interrupted_trial_is_resumed(sweeping: Sweeping) -> None:
+    command = (*SEARCH, "sweep.trials=2", "trainer.max_epochs=30")
+    process = sweeping.start(*command)
+    sweeping.wait_for(lambda: len(sweeping.epochs("0")) > 2)
+    os.kill(process.pid or 0, signal.SIGINT)
+    process.join()
+    assert process.exitcode == 130
+    assert sweeping(*command).status == 0
+    assert sweeping.states == ["done", "done"]
+    assert sweeping.epochs("0") == list(range(30))
+
+
+class Numbers:
+    """Gives each job the folder of its number."""
+
+    def folder(self, overrides: list[str], number: int) -> str:
+        return str(number)
+
+
+def trials(folder: Path, jobs: list[Job], count: int = 4, space: Space = SPACE) -> Trials:
+    manifest = Manifest(folder, space.swept, "optuna", "command", {}, jobs)
+    composer: Any = Numbers()
+    return Trials(space, manifest, composer, count, seed=0, pruning=False)
+
+
+def finish(folder: Path, job: Job, accuracy: float, pruned_after: int | None = None) -> None:
     (folder / str(job.number)).mkdir()
-    record = {"status": "completed", "best": {"val_accuracy": accuracy}}
-    (folder / str(job.number) / "summary.json").write_text(json.dumps(record))
+    summary = Summary("completed", best={"accuracy": accuracy}, pruned_after=pruned_after)
+    write_summary(folder / str(job.number), summary)
     job.state = "done"
 
 
 def test_jobs_that_run_at_the_same_time_are_different_trials(tmp_path: Path) -> None:
-    found = search(tmp_path, [])
-    jobs = [found.next_job() for _ in range(4)]
-    assert found.next_job() is None
-    assert [job.number for job in jobs if job] == [0, 1, 2, 3]
-    assert len({tuple(job.overrides) for job in jobs if job}) == 4
+    found = trials(tmp_path, [])
+    jobs = found.next_jobs(5)
+    assert found.next_jobs(1) == []
+    assert [job.number for job in jobs] == [0, 1, 2, 3]
+    assert len({tuple(job.overrides) for job in jobs}) == 4
 
 
 def test_a_trial_that_the_manifest_never_knew_is_run_with_its_values(tmp_path: Path) -> None:
-    asked = search(tmp_path, []).next_job()  # and the process is gone
-    assert search(tmp_path, []).next_job() == asked
+    asked = trials(tmp_path, []).next_jobs(1)  # and the process is gone
+    assert trials(tmp_path, []).next_jobs(1) == asked
 
 
 def test_a_trial_without_values_is_given_up(tmp_path: Path) -> None:
     open_study(tmp_path).ask()  # nothing was suggested when the process was gone
-    job = search(tmp_path, []).next_job()
-    assert job is not None
+    [job] = trials(tmp_path, []).next_jobs(1)
     assert job.number == 1
     assert [t.state.name for t in open_study(tmp_path).trials] == ["FAIL", "RUNNING"]
 
 
 def test_a_job_that_was_done_when_the_process_was_killed_counts(tmp_path: Path) -> None:
-    found = search(tmp_path, [])
-    first, second = found.next_job(), found.next_job()
-    assert first is not None
-    assert second is not None
+    first, second = trials(tmp_path, []).next_jobs(2)
     finish(tmp_path, first, 0.9)  # the study was not told; the second was running
-    again = search(tmp_path, [first, second])
+    again = trials(tmp_path, [first, second])
     assert open_study(tmp_path).best_value == 0.9
-    assert again.next_job() is second
-    finish(tmp_path, second, 0.8)
-    again.done(second)
-    assert [t.value for t in open_study(tmp_path).trials] == [0.9, 0.8]
-    third = again.next_job()
-    assert third is not None
+    assert again.next_jobs(1) == [second]
+    finish(tmp_path, second, 0.8, pruned_after=3)
+    again.end(second)
+    assert [t.state.name for t in open_study(tmp_path).trials] == ["COMPLETE", "PRUNED"]
+    [third] = again.next_jobs(1)
     assert third.number == 2

@@ -1,36 +1,54 @@
-"""The table of faults: what was tried and what held, by test and by kind; of `make torture`."""
+"""The table of faults: what was tried and what held, by kind and by test; of `make torture`."""
 
+import os
 from collections import defaultdict
 
 import pytest
 
-TABLE = pytest.StashKey[dict[str, list[int]]]()
+from loopback import loopback  # noqa: F401 - a fixture
 
-
-FAULTS = (
-    *("torture/", "ranks/", "test_download.py", "test_atomic.py"),
-    *("data/test_archive.py", "data/test_features.py"),
+FAULTS = (  # tests that inject faults, beside those of tests/torture
+    *("torture/", "data/test_fetching.py", "data/test_features.py", "models/test_checkpoint.py"),
+    *("callbacks/test_interruption.py", "callbacks/test_finite.py", "test_resume.py"),
+    *("test_processes.py::test_a_killed", "test_training.py::test_an_image_that_vanishes"),
+    *("test_training.py::test_unreadable", "data/test_folders.py", "data/test_images.py"),
+    *("sweeps/test_sweeps.py::test_kill", "sweeps/test_sweeps.py::test_jobs_of"),
+    *("sweeps/test_sweeps.py::test_a_signal", "sweeps/test_sweeps.py::test_a_killed"),
 )
+HEAD = """# Faults that are injected
+
+Written by `make torture`: first the sums by kind, then a row a test. It counts stops, cut points,
+images, archives, lists of overrides or files of random bytes, whichever the test tries.
+"""
+ROWS = pytest.StashKey[dict[str, list[int]]]()
+
+
+@pytest.fixture
+def small(tiny):
+    """Overrides for a run of a small network."""
+    return [*tiny, "model=mobilenet_v3_small"]
+
+
+@pytest.fixture
+def tried(record_property):
+    """Says how many faults a test has tried."""
+    return lambda count: record_property("tried", count)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if item.nodeid.partition("tests/")[2].startswith(FAULTS):
+        if item.nodeid.removeprefix("tests/").startswith(FAULTS):
             item.add_marker("fault")
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.stash[TABLE] = defaultdict(lambda: [0, 0, 0])
-
-
 @pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item: pytest.Item):  # a generator, as pluggy has it
-    outcome = yield
-    report = outcome.get_result()
-    if report.when != "call" and report.passed:
+def pytest_runtest_makereport(item: pytest.Item):
+    report = (yield).get_result()
+    if (report.when != "call" and report.passed) or item.get_closest_marker("fault") is None:
         return
-    name = item.nodeid.split("[")[0].rpartition("/")[2].removeprefix("test_")
-    row = item.config.stash[TABLE][name.replace(".py::test_", ": ").replace("_", " ")]
+    file, _, test = item.nodeid.split("[")[0].rpartition("/")[2].partition(".py::test_")
+    name = f"{file.removeprefix('test_')}: {test}".replace("_", " ")
+    row = item.config.stash.setdefault(ROWS, {}).setdefault(name, [0, 0, 0])
     count = int(dict(item.user_properties).get("tried", 1))
     row[0] += count * (not report.skipped)
     row[1] += count * report.passed
@@ -38,16 +56,21 @@ def pytest_runtest_makereport(item: pytest.Item):  # a generator, as pluggy has 
 
 
 def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
-    if "fault" not in config.getoption("markexpr"):
+    """Print the table; where FUZZ is set, as by `make torture`, write docs/faults.md too."""
+    tests = config.stash.get(ROWS, {})
+    if "fault" not in config.option.markexpr or not tests:
         return
-    rows = config.stash[TABLE]
     kinds: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
-    for name, counts in rows.items():
+    for name, counts in tests.items():
         for kind in (name.partition(":")[0], "all"):
             kinds[kind] = [sum(pair) for pair in zip(kinds[kind], counts, strict=True)]
-    kinds["all"] = kinds.pop("all", [0, 0, 0])  # last
-    for head, table in (("fault", rows), ("kind of fault", kinds)):
-        terminalreporter.write_line(f"\n| {head} | tried | held |\n|---|---|---|")
-        for name, (tried, held, skipped) in table.items():
+    kinds["all"] = kinds.pop("all")  # last
+    text = HEAD
+    for rows in (kinds, tests):
+        text += "\n| fault | tried | held |\n|---|---|---|\n"
+        for name, (tried, held, skipped) in rows.items():
             note = f" ({skipped} skipped)" if skipped else ""
-            terminalreporter.write_line(f"| {name}{note} | {tried} | {held} |")
+            text += f"| {name}{note} | {tried} | {held} |\n"
+    terminalreporter.write_line(f"\n{text}")
+    if "FUZZ" in os.environ and not config.option.keyword:  # not of a part of the tests
+        (config.rootpath / "docs" / "faults.md").write_text(text, encoding="utf-8")

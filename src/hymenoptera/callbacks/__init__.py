@@ -1,1 +1,48 @@
-"""What watches a run: its console, its records, its pictures, its interruption."""
+"""What watches a run: its console, its records, its figures, its interruption."""
+
+from hymenoptera.callbacks.checkpoints import LastCheckpoint, ResumedBest
+from hymenoptera.callbacks.console import EpochTable, quiet_libraries
+from hymenoptera.callbacks.evaluation import Evaluation, evaluation_of
+from hymenoptera.callbacks.feature_cache import FeatureCache
+from hymenoptera.callbacks.figures import Embeddings, EvaluationFigures, GradCamImages
+from hymenoptera.callbacks.finite import FiniteLoss
+from hymenoptera.callbacks.history import History
+from hymenoptera.callbacks.interruption import InterruptedTraining, Interruption, interruptible
+from hymenoptera.callbacks.lr_range import LearningRateRange
+from hymenoptera.callbacks.metadata import RunMetadata
+from hymenoptera.callbacks.pruning import Pruning
+from hymenoptera.callbacks.record import RunRecord
+from hymenoptera.callbacks.tensorboard import (
+    AugmentedImages,
+    ConfigText,
+    Hparams,
+    ScalarLayout,
+    Throughput,
+)
+
+__all__ = [
+    "AugmentedImages",
+    "ConfigText",
+    "Embeddings",
+    "EpochTable",
+    "Evaluation",
+    "EvaluationFigures",
+    "FeatureCache",
+    "FiniteLoss",
+    "GradCamImages",
+    "History",
+    "Hparams",
+    "InterruptedTraining",
+    "Interruption",
+    "LastCheckpoint",
+    "LearningRateRange",
+    "Pruning",
+    "ResumedBest",
+    "RunMetadata",
+    "RunRecord",
+    "ScalarLayout",
+    "Throughput",
+    "evaluation_of",
+    "interruptible",
+    "quiet_libraries",
+]

@@ -1,4 +1,4 @@
-"""The console of a run: a progress bar inside the epoch, and one row when it is over."""
+"""The console of a run: a progress bar within the epoch, and one line when it is over."""
 
 import logging
 import re
@@ -9,8 +9,10 @@ from typing import Any
 import pytorch_lightning as pl
 from tqdm import tqdm
 
-from hymenoptera.callbacks.history import History
-from hymenoptera.results.tables import format_duration
+from hymenoptera.callbacks.history import history_of
+from hymenoptera.callbacks.lookup import callback_of
+from hymenoptera.callbacks.lr_range import LearningRateRange
+from hymenoptera.reports.tables import format_duration
 
 log = logging.getLogger(__name__)
 
@@ -18,124 +20,107 @@ EXPLAINED_WARNINGS = (
     "`isinstance(treespec, LeafSpec)` is deprecated",  # in Lightning's use of torch
     "Encountered `nan` values in tensor. Will be removed.",  # the run fails and says so
     "It is recommended to use `self.log(",  # values that are the same in all processes
-    "You're resuming from a checkpoint that ended before the epoch ended",  # samplers go on there
+    "You're resuming from a checkpoint that ended before the epoch ended",  # our samplers continue
     "Checkpoint directory ",  # exists and is not empty: of course, in a resumed run
 )
 """Warnings that a user of this project can do nothing about, by how their text begins."""
 
-HEADER = "epoch   train loss  accuracy   val loss  accuracy    time"
+SHOWN = (  # at level INFO: a profile that was asked for, and why all processes are ended
+    "pytorch_lightning.profilers.profiler",
+    "lightning_fabric.strategies.launchers.subprocess_script",
+)
 
 
-def quieten_libraries() -> None:
-    """Have Lightning's lines go where all lines go, and only those that a user can act on."""
+def quiet_libraries() -> None:
+    """Send Lightning's lines where all lines go, and only those that a user can act on."""
     for name in ("pytorch_lightning", "lightning_fabric", "lightning"):
         library = logging.getLogger(name)
         library.handlers.clear()
         library.propagate = True
         library.setLevel(logging.WARNING)
+    for name in SHOWN:
+        logging.getLogger(name).setLevel(logging.INFO)
     logging.captureWarnings(capture=True)
     for text in EXPLAINED_WARNINGS:
         warnings.filterwarnings("ignore", message=re.escape(text))
 
 
-class Console(pl.Callback):
-    """Prints the table of epochs, and shows where the epoch stands.
+class EpochTable(pl.Callback):
+    """Prints a table of the epochs, and a bar while one runs.
 
-    Args:
-        history: whose rows are printed; it comes before this callback.
+    It needs a `History` among the callbacks, and prints nothing without one. "best so far" is what
+    ModelCheckpoint says, whatever it monitors. There is no bar where Lightning's own is on, nor
+    where stderr is no terminal.
     """
 
-    def __init__(self, history: History) -> None:
-        self._history = history
+    def __init__(self) -> None:
         self._bar: tqdm[Any] | None = None
-        self._epoch_began = 0.0
+        self._began = self._took_s = 0.0
+        self._printed = 0  # rows of the history
+        self._columns: list[str] = []
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Print the table's head."""
-        log.info(HEADER)
+        """Print nothing again that was there before a resume."""
+        history = history_of(trainer)
+        self._printed = len(history.rows) if history is not None else 0
+        self._began = time.monotonic()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begin a bar over the epoch's training and validation batches."""
-        self._epoch_began = time.monotonic()
-        total = int(trainer.num_training_batches) + sum(map(int, trainer.num_val_batches))
-        self._bar = tqdm(
-            total=total,
-            desc=f"epoch {trainer.current_epoch + 1} of {trainer.max_epochs}",
-            unit="batch",
-            leave=False,
-            disable=None,  # no bar where stderr is not a terminal
-        )
+        """Print the epoch before: ModelCheckpoint comes after all others, and has seen it now."""
+        self._print(trainer)
+        self._began = time.monotonic()
 
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
-        """Move the bar on."""
-        self._advance()
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any, **__: Any) -> None:
+        """Move the bar."""
+        if trainer.state.fn != "fit" or trainer.sanity_checking:
+            return
+        if self._bar is None:
+            off = not trainer.is_global_zero or trainer.progress_bar_callback is not None
+            self._bar = tqdm(
+                total=sum([trainer.num_training_batches, *trainer.num_val_batches]),
+                desc=f"epoch {trainer.current_epoch + 1}",
+                unit="batch",
+                leave=False,
+                disable=off or None,  # None: no bar where stderr is no terminal
+            )
+        self._bar.update()
 
-    def on_validation_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Move the bar on."""
-        self._advance()
+    on_validation_batch_end = on_train_batch_end
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Replace the bar by the epoch's row."""
-        self._close()
-        row = self._history.rows[-1]
-        mark = "  best so far" if row is self._history.best() else ""
-        log.info(
-            f"{row['epoch']:5d}   {row['train/loss']:10.4f}  {100 * row['train/accuracy']:6.1f} %"
-            f"   {row['val/loss']:8.4f}  {100 * row['val/accuracy']:6.1f} %"
-            f"  {format_duration(time.monotonic() - self._epoch_began):>10}{mark}"
-        )
-
-    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Leave no half bar behind."""
-        self._close()
-
-    def _advance(self) -> None:
-        if self._bar is not None:
-            self._bar.update()
-
-    def _close(self) -> None:
+    def on_train_epoch_end(self, *_: Any, **__: Any) -> None:
+        """Stop the clock, and leave no half bar behind."""
+        self._took_s = time.monotonic() - self._began
         if self._bar is not None:
             self._bar.close()
             self._bar = None
 
+    on_exception = on_train_epoch_end
 
-class StepBar(pl.Callback):
-    """A progress bar over a fixed number of training steps.
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Print the last epoch."""
+        self._print(trainer)
 
-    Args:
-        title: of the bar.
-        total: how many steps.
-    """
+    def _print(self, trainer: pl.Trainer) -> None:
+        history = history_of(trainer)
+        is_search = callback_of(trainer, LearningRateRange) is not None  # it prints what it finds
+        new = history.rows[self._printed :] if history is not None else []
+        if history is None or not new or is_search or not trainer.is_global_zero:
+            return
+        self._printed = len(history.rows)
+        # the latest value of each, in the order of the epoch's own row
+        row = {name: value for one in (new[-1], *new) for name, value in one.items()}
+        measured = [name for name in row if name not in ("epoch", "step") and name[:3] != "lr/"]
+        columns = [*dict.fromkeys([*self._columns, *measured])]
+        if columns != self._columns:
+            self._columns = columns
+            log.info("  ".join(["epoch", *(f"{name:>8}" for name in columns), "      time"]))
+        cells = [_cell(name, row.get(name)).rjust(max(8, len(name))) for name in columns]
+        mark = "  best so far" if any(one is history.best for one in new) else ""
+        took = format_duration(self._took_s)
+        log.info("  ".join([f"{row['epoch']:5d}", *cells, f"{took:>10}{mark}"]))
 
-    def __init__(self, title: str, total: int) -> None:
-        self._bar = tqdm(total=total, desc=title, unit="step", leave=False, delay=1, disable=None)
 
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
-        """Move the bar on."""
-        self._bar.update()
-
-    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Leave no half bar behind."""
-        self._bar.close()
+def _cell(name: str, value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{100 * value:.1f} %" if name.endswith("accuracy") else f"{value:.4f}"

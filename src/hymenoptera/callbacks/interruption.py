@@ -1,105 +1,109 @@
-"""Ctrl-C and a scheduler's SIGTERM: stop at the batch, keep what there is."""
+"""Ctrl-C and a scheduler's SIGTERM: stop after the batch, keep what there is."""
 
 import logging
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.utilities.exceptions import SIGTERMException
+
+from hymenoptera.callbacks.lookup import callback_of
 
 log = logging.getLogger(__name__)
 
+AGREE_EVERY = 16  # batches: several GPUs do not wait for each other more often than that
+EXIT_STATUS = 130  # the shell's for Ctrl-C
+
 
 class InterruptedTraining(Exception):  # noqa: N818
-    """Training was asked to stop. Raised between two batches, through the Trainer."""
+    """A run was asked to stop. Raised between two batches, through the Trainer."""
 
 
 @contextmanager
-def interruptible(interruption: "Interruption") -> Iterator[None]:
-    """Make whatever ends a fit that was asked to stop an `InterruptedTraining`.
+def interruptible(trainer: pl.Trainer) -> Iterator[None]:
+    """Turn whatever ends an interrupted `trainer.fit` into `InterruptedTraining`.
 
-    Lightning answers SIGTERM with a SystemExit of its own, of status 0; and a signal to all
-    processes ends those that read pictures, which the Trainer takes for a failure.
+    Lightning answers SIGTERM and KeyboardInterrupt with a SystemExit of its own, and a signal that
+    reaches all processes ends the DataLoader's workers too, which the Trainer takes for a failure.
+
+    Raises:
+        InterruptedTraining: the trainer was interrupted, and has an `Interruption`.
     """
+    callback = callback_of(trainer, Interruption)
     try:
         yield
-    except (SIGTERMException, Exception) as error:
-        if interruption.asked:
+    except (SystemExit, Exception) as error:
+        if callback is not None and callback.is_interrupted:
             raise InterruptedTraining from error
         raise
+    finally:
+        if callback is not None:
+            callback.give_back()
 
 
 class Interruption(pl.Callback):
     """Turns the first SIGINT or SIGTERM into `InterruptedTraining` at the end of the batch.
 
-    The second one ends the process at once, with status 130. (Left to itself, Lightning ends the
-    process at the first, and the record is never written.) Of several processes all stop at the
-    batch in which one was asked to.
+    The second one ends the process at once, with status 130. (By itself Lightning ends the process
+    at the first, and no result is written.) Several processes all stop after the same batch.
 
     Attributes:
-        asked: whether one has come.
+        is_interrupted: whether a signal has come, in whichever process.
     """
 
     def __init__(self) -> None:
-        self.asked = False
-        self._before: dict[signal.Signals, Any] = {}
+        self.is_interrupted = self._in_loop = self._is_active = False
+        self._previous: dict[int, Any] = {}
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Take over the signals."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._ask)
+        self.is_interrupted = self._in_loop = False
+        self._is_active = threading.current_thread() is threading.main_thread()
+        for number in (signal.SIGINT, signal.SIGTERM) if self._is_active else ():
+            before = signal.signal(number, self._on_signal)
+            if before != self._on_signal:
+                self._previous[number] = before
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take over SIGTERM once more.
+        """Take over SIGTERM again: Lightning's handler waits for the other processes."""
+        self._in_loop = True
+        if self._is_active:
+            signal.signal(signal.SIGTERM, self._on_signal)
 
-        Lightning has by now put a handler of its own in front, which waits for the other processes
-        of a run, whatever they do.
-        """
-        signal.signal(signal.SIGTERM, self._ask)
+    on_validation_start = on_test_start = on_predict_start = on_train_start
 
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
-        """Stop here, where it was asked for."""
-        self._stop_if_asked(trainer)
-
-    def on_validation_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Stop here, where it was asked for."""
-        self._stop_if_asked(trainer)
-
-    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Give the signals back."""
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._before.clear()
-
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
-            os._exit(130)
-        self.asked = True
-        log.warning("Stopping at the end of this batch; once more leaves at once.")
-
-    def _stop_if_asked(self, trainer: pl.Trainer) -> None:
-        asked = self.asked
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any, **_: Any) -> None:
+        """Raise `InterruptedTraining`, if a signal has come."""
         if trainer.world_size > 1:
-            asked = trainer.strategy.reduce_boolean_decision(asked, all=False)
-        if asked:
-            self.asked = True  # whichever process was
+            on_cpu = trainer.strategy.root_device.type == "cpu"
+            if not on_cpu and (args[3] + 1) % AGREE_EVERY:  # asking makes the host wait
+                return
+            agreed = trainer.strategy.reduce_boolean_decision(self.is_interrupted, all=False)
+            self.is_interrupted = agreed
+        if self.is_interrupted:
             raise InterruptedTraining
+
+    on_validation_batch_end = on_test_batch_end = on_predict_batch_end = on_train_batch_end
+
+    def give_back(self, *_: Any, **__: Any) -> None:
+        """Give the signals back."""
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._is_active = False
+
+    teardown = on_exception = give_back  # Lightning calls no teardown after an exception
+
+    def _on_signal(self, number: int, frame: Any) -> None:
+        if not self._is_active:  # after an exception Lightning puts this handler back
+            signal.signal(number, self._previous[number])
+            signal.raise_signal(number)
+        elif self.is_interrupted:
+            os._exit(EXIT_STATUS)
+        else:
+            self.is_interrupted = True
+            if not self._in_loop:  # nothing is lost, and no batch would end
+                raise KeyboardInterrupt
+            log.warning("Stopping at the end of this batch; once more leaves at once.")

@@ -1,7 +1,7 @@
 """The `hymenoptera` command: works on what runs leave behind, a run folder or a checkpoint.
 
 Nothing here imports torch before a command needs it. Exit status: 0, 1 where part of the work
-failed, 2 for a bad request.
+failed, 2 for invalid input.
 """
 
 import io
@@ -9,15 +9,17 @@ import os
 import sys
 from typing import NoReturn
 
-from hymenoptera.cli import check, checkpoints, runs, shard
-from hymenoptera.cli.application import Abort, UsageError, app
+import typer
+
+from hymenoptera.cli import checkpoints, folders
+from hymenoptera.cli.application import UsageError, app
 from hymenoptera.errors import HymenopteraError, in_one_line
 
-__all__ = ["check", "checkpoints", "main", "runs", "shard"]
+__all__ = ["checkpoints", "folders", "main"]
 
 
 def main() -> NoReturn:
-    """Run the command, and end the process with an honest exit status."""
+    """Run the command and end the process with its exit status."""
     for stream, errors in ((sys.stdin, "surrogateescape"), (sys.stdout, "backslashreplace")):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=errors)  # a path may be any bytes
@@ -25,20 +27,23 @@ def main() -> NoReturn:
         status = app(sys.argv[1:] or ["--help"], "hymenoptera", standalone_mode=False) or 0
         sys.stdout.flush()
     except UsageError as error:
-        said = " ".join(error.format_message().split())  # type: ignore[attr-defined]
-        _end_with(f"{said}{'' if said[-1] in '.?' else '.'} --help says what there is.", 2)
+        message = " ".join(error.format_message().split())  # type: ignore[attr-defined]
+        end = "" if message[-1] in ".?" else "."
+        _end_with(f"{message}{end} --help lists commands and options.", 2)
     except HymenopteraError as error:
         _end_with(str(error), error.exit_status)
-    except BrokenPipeError:  # `| head` has seen enough
+    except BrokenPipeError:  # `| head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0
     except OSError as error:
         _end_with(f"{in_one_line(error)}.", 2)
-    except (KeyboardInterrupt, Abort):
+    except (KeyboardInterrupt, typer.Abort):
         _end_with("Interrupted.", 130)
     sys.exit(status)
 
 
 def _end_with(message: str, status: int) -> NoReturn:
-    print(message, file=sys.stderr)  # noqa: T201
+    if os.environ.get("HYDRA_FULL_ERROR") == "1" and status != 130:
+        raise  # always called while an exception is handled
+    typer.echo(message, err=True)
     sys.exit(status)

@@ -1,20 +1,18 @@
-"""What all commands share: the application, the options that several take, how they answer."""
+"""What all commands share: the application, options that several of them take, their output."""
 
 import json
-import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import typer
-from typer import Abort
 
-from hymenoptera.errors import RequestError
+from hymenoptera.errors import ConfigError
 
-__all__ = ["Abort", "UsageError", "app"]
+Callback = TypeVar("Callback", bound=Callable[..., Any])
+Format = Literal["table", "csv", "json", "jsonl"]
 
-CLICK_LINES = "\b\n"  # has click leave the lines of a paragraph as they are
-
-UsageError: type[Exception] = next(  # of the click that is in use, which typer may bring itself
+UsageError: type[Exception] = next(  # of the click in use, which typer may bring itself
     kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "UsageError"
 )
 
@@ -26,46 +24,45 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 
-Checkpoint = Annotated[
-    Path, typer.Argument(metavar="CKPT", help="A run folder (its best checkpoint) or a .ckpt file.")
-]
-Device = Annotated[
-    Literal["auto", "cpu", "gpu", "mps"], typer.Option(help="What it is computed on.")
-]
-Json = Annotated[bool, typer.Option("--json", help="For a script: JSON on stdout.")]
 
-
-def examples(*commands: str) -> str:
-    """The end of a command's help."""
-    return "\n".join([f"{CLICK_LINES}Examples:", *(f"  {command}" for command in commands)])
-
-
-def answer(given: Any) -> None:
-    """Print text as it is, anything else as JSON."""
-    text = given if isinstance(given, str) else json.dumps(given, indent=2, ensure_ascii=False)
-    print(text)  # noqa: T201
-
-
-def remark(text: str) -> None:
-    """Print what is for the user alone, not for the next program: on stderr."""
-    print(text, file=sys.stderr)  # noqa: T201
+def command(*examples: str) -> Callable[[Callback], Callback]:
+    """Make a function a command; the examples end its help."""
+    lines = ["\b", "Examples:", *(f"  {example}" for example in examples)]  # \b: lines as they are
+    return app.command(epilog="\n".join(lines))
 
 
 def checkpoint_at(path: Path) -> Path:
-    """The checkpoint that is meant; as `results.runs.find_checkpoint`, imported when needed."""
-    from hymenoptera.results.runs import find_checkpoint
+    """The checkpoint that is meant by a path."""
+    from hymenoptera.reports.runs import find_checkpoint
 
     return find_checkpoint(path)
 
 
-def check_places(*paths: Path | None) -> None:
-    """Refuse files that could not be written, before there is anything to write.
+def check_output(path: Path | None) -> Path | None:
+    """Check that a file can be written, before there is anything to write."""
+    if path is not None and not path.parent.is_dir():
+        raise ConfigError(f"{path}: there is no folder {path.parent} to write it in.")
+    if path is not None and path.is_dir():
+        raise ConfigError(f"{path} is a folder: name a file in it.")
+    return path
 
-    Raises:
-        RequestError: naming the first of them.
-    """
-    for path in paths:
-        if path is not None and not path.parent.is_dir():
-            raise RequestError(f"{path}: there is no folder {path.parent} to write it in.")
-        if path is not None and path.is_dir():
-            raise RequestError(f"{path} is a folder: name a file in it.")
+
+_CHECKPOINT_HELP = "A run folder (its best checkpoint) or a .ckpt file."
+Checkpoint = Annotated[
+    Path, typer.Argument(metavar="CKPT", callback=checkpoint_at, help=_CHECKPOINT_HELP)
+]
+Output = Annotated[
+    Path | None, typer.Option("--output", "-o", callback=check_output, help="The file to write.")
+]
+Page = Annotated[
+    Path | None, typer.Option(callback=check_output, help="Write a page with the images too.")
+]
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
+Device = Annotated[Literal["auto", "cpu", "gpu", "mps"], typer.Option(help="Where to compute.")]
+Json = Annotated[bool, typer.Option("--json", help="For a script: JSON on stdout.")]
+
+
+def show_result(result: Any) -> None:
+    """Print text as it is, anything else as JSON."""
+    text = result if isinstance(result, str) else json.dumps(result, indent=2, ensure_ascii=False)
+    typer.echo(text)

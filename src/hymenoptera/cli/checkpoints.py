@@ -1,5 +1,6 @@
-"""Commands on a checkpoint: predict, evaluate, export, serve."""
+"""Commands that use a checkpoint: predict, evaluate, export, serve."""
 
+import socket
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,26 +10,21 @@ import typer
 from hymenoptera.cli.application import (
     Checkpoint,
     Device,
+    Format,
     Json,
-    answer,
-    app,
-    check_places,
-    checkpoint_at,
-    examples,
-    remark,
+    Output,
+    Page,
+    command,
+    show_result,
 )
-from hymenoptera.errors import RequestError
-from hymenoptera.results.rows import Format
+from hymenoptera.errors import ConfigError
 
 
-@app.command(
-    short_help="Classify pictures.",
-    epilog=examples(
-        "hymenoptera predict runs/TIME ant.jpg ~/pictures",
-        "hymenoptera predict runs/TIME 'photos/**/*.jpg' --format csv --output found.csv",
-        "hymenoptera predict best.ckpt ~/pictures --gallery found.html --grad-cam",
-        "find . -name '*.jpg' | hymenoptera predict runs/TIME - --format jsonl",
-    ),
+@command(
+    "hymenoptera predict runs/TIME ant.jpg ~/images",
+    "hymenoptera predict runs/TIME 'photos/**/*.jpg' --format csv --output predictions.csv",
+    "hymenoptera predict best.ckpt ~/images --gallery gallery.html --grad-cam",
+    "find . -name '*.jpg' | hymenoptera predict runs/TIME - --format jsonl",
 )
 def predict(
     checkpoint: Checkpoint,
@@ -38,152 +34,130 @@ def predict(
     ],
     form: Annotated[Format, typer.Option("--format", help="How rows are written.")] = "table",
     top_k: Annotated[int, typer.Option(min=1, help="Classes in a row.")] = 2,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write the rows to this file.")
-    ] = None,
-    gallery: Annotated[
-        Path | None, typer.Option(help="Write a page with each picture too.")
-    ] = None,
+    output: Output = None,
+    gallery: Page = None,
     grad_cam: Annotated[
-        bool, typer.Option("--grad-cam", help="Show in the gallery where each answer comes from.")
+        bool, typer.Option("--grad-cam", help="Show in the gallery what each prediction rests on.")
     ] = False,
     device: Device = "auto",
 ) -> int:
-    """Classify pictures: a row each, with the classes and their probabilities.
+    """Classify images.
 
-    A picture that cannot be read is a row with the reason; the exit status is then 1.
+    A row each, on stdout or in a file, with the classes and their probabilities. An image that
+    cannot be read is a row with the reason; the exit status is then 1.
     """
     if grad_cam and gallery is None:
-        raise RequestError("--grad-cam is drawn in a gallery: name one with --gallery FILE.html.")
-    check_places(output, gallery)
-    checkpoint = checkpoint_at(checkpoint)
-    from hymenoptera.data.pictures import find_pictures
+        raise ConfigError("--grad-cam is drawn in a gallery: name one with --gallery FILE.html.")
+    from hymenoptera.data.images import find_images
 
-    pictures: Iterable[str] = find_pictures(paths)
+    images: Iterable[str] = find_images(paths)
     if "-" not in paths:
-        pictures = list(pictures)
-        if not pictures:
-            raise RequestError(f"{', '.join(paths)}: there are no pictures in it.")
-    from hymenoptera.predicting import predict_paths
-    from hymenoptera.predictor import load_predictor
+        images = list(images)
+        if not images:
+            raise ConfigError(f"{', '.join(paths)}: there are no images in it.")
+    from hymenoptera.cli.predicting import predict_paths
+    from hymenoptera.models import Predictor
 
-    whole = predict_paths(
-        load_predictor(checkpoint, device),
-        pictures,
-        form=form,
-        top_k=top_k,
-        output=output,
-        gallery=gallery,
-        grad_cam=grad_cam,
-    )
-    return 0 if whole else 1
+    predictor = Predictor(checkpoint, device)
+    all_read = predict_paths(predictor, images, form, top_k, output, gallery, grad_cam=grad_cam)
+    return 0 if all_read else 1
 
 
-@app.command(
-    short_help="Judge a checkpoint.",
-    epilog=examples(
-        "hymenoptera evaluate runs/TIME",
-        "hymenoptera evaluate best.ckpt --data ~/other_pictures --json",
-    ),
+@command(
+    "hymenoptera evaluate runs/TIME",
+    "hymenoptera evaluate runs/TIME --test",
+    "hymenoptera evaluate best.ckpt --data ~/other_images --json",
 )
 def evaluate(
     checkpoint: Checkpoint,
     data: Annotated[
-        Path | None,
-        typer.Option(help="Class folders; by default the pictures the run was judged on."),
+        Path | None, typer.Option(help="Class folders; by default the run's own images.")
     ] = None,
+    test: Annotated[bool, typer.Option("--test", help="On the held-out test images.")] = False,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Judge a checkpoint: all metrics with their intervals, each class, the confusion."""
-    path = checkpoint_at(checkpoint)
-    from hymenoptera import evaluation
-    from hymenoptera.results.tables import measures_table
+    """Evaluate a checkpoint.
 
-    found = evaluation.evaluate(path, data, device)
-    answer(found if as_json else measures_table(found))
+    All metrics with their intervals, each class, the confusion.
+    """
+    from hymenoptera.cli import evaluation
+    from hymenoptera.reports.tables import measures_table
+
+    measures = evaluation.evaluate(checkpoint, data, device, "test" if test else "val")
+    show_result(measures if as_json else measures_table(measures))
 
 
-@app.command(
-    short_help="Write a checkpoint in a format that other programs run.",
-    epilog=examples(
-        "hymenoptera export runs/TIME --format onnx",
-        "hymenoptera export best.ckpt --format safetensors --output insects.safetensors",
-    ),
+@command(
+    "hymenoptera export runs/TIME --format onnx",
+    "hymenoptera export best.ckpt --format safetensors --output insects.safetensors",
 )
 def export(
     checkpoint: Checkpoint,
     form: Annotated[
-        Literal["onnx", "torchscript", "pt2", "safetensors"],
+        Literal["onnx", "pt2", "safetensors"],
         typer.Option("--format", help="onnx needs the extra export."),
     ],
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="The file; by default beside the checkpoint."),
-    ] = None,
+    output: Output = None,
     compare_on: Annotated[
-        Path | None, typer.Option(help="A folder of pictures; by default the run's own.")
+        Path | None, typer.Option(help="A folder of images; by default the run's own.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write a checkpoint as ONNX, TorchScript, torch.export (pt2) or safetensors.
+    """Write a checkpoint in a format that other programs run.
 
-    Classes and preprocessing are in the file's metadata. The file is loaded again by its own
-    runtime and compared with the checkpoint on real pictures; one whose logits differ by more
-    than 1e-4 is not kept. Then ten lines are printed that use it without this project.
+    Beside the checkpoint, or where --output says. Classes and preprocessing are in the file's
+    metadata. The file is loaded again by its own runtime and compared with the checkpoint on real
+    images; one whose logits differ by more than 1e-4 is not kept. Then a short program is printed
+    that uses it without this project.
     """
-    path = checkpoint_at(checkpoint)
-    check_places(output)
-    from hymenoptera.exporting import export_checkpoint
+    from hymenoptera.cli.exporting import export_checkpoint
 
-    made = export_checkpoint(path, form, output, compare_on)
+    exported = export_checkpoint(checkpoint, form, output, compare_on)
     if as_json:
-        answer(made)
+        show_result(exported)
         return
-    remark(
-        f"{made['file']} ({made['size_bytes'] / 1e6:.1f} MB): logits differ by "
-        f"{made['largest_difference']:.2g} at the most, on {made['pictures']} pictures.\n"
-        f"It is used so: python THIS.py PICTURE"
+    typer.echo(
+        f"{exported['file']} ({exported['size_bytes'] / 1e6:.1f} MB): logits differ by at most "
+        f"{exported['largest_difference']:.2g}, on {exported['images']} images.\n"
+        f"Use it like this: python THIS.py IMAGE",
+        err=True,
     )
-    answer(made["snippet"])
+    show_result(exported["snippet"])
 
 
-@app.command(
-    short_help="Open a page to try a checkpoint.",
-    epilog=examples(
-        "hymenoptera serve runs/TIME",
-        "hymenoptera serve best.ckpt --port 8080 --max-mb 5",
-        "hymenoptera serve runs/TIME --host 0.0.0.0",
-    ),
+@command(
+    "hymenoptera serve runs/TIME",
+    "hymenoptera serve best.ckpt --port 8080 --max-mb 5",
+    "hymenoptera serve runs/TIME --host 0.0.0.0",
 )
 def serve(
     checkpoint: Checkpoint,
     host: Annotated[
         str, typer.Option(help="The address to listen on; 0.0.0.0 lets the whole network in.")
     ] = "127.0.0.1",
-    port: Annotated[
-        int | None,
-        typer.Option(min=1, max=65535, help="By default the first that is free, from 7860."),
-    ] = None,
-    max_mb: Annotated[float, typer.Option(min=0.1, help="Of a file that is dropped.")] = 20,
-    max_megapixels: Annotated[float, typer.Option(min=0.1, help="Of a picture.")] = 50,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any that is free.")] = 7860,
+    max_mb: Annotated[float, typer.Option(min=0.1, help="Of an uploaded file.")] = 20,
+    max_megapixels: Annotated[float, typer.Option(min=0.1, help="Of an image.")] = 50,
     device: Device = "auto",
 ) -> None:
-    """Open a page to try a checkpoint: drop a picture, see what the network makes of it.
+    """Open a page to try a checkpoint.
 
-    It shows the classes, where the answer comes from (Grad-CAM), and the training pictures that
-    the network finds nearest. What is dropped goes to this machine alone, and is not kept.
+    Drop an image, and it shows the classes, what the prediction rests on (Grad-CAM), and the
+    nearest training images. An image goes to this machine alone, and is not kept.
     """
-    path = checkpoint_at(checkpoint)
-    from hymenoptera.serving import Server, build_page
+    listener = listen(host, port)  # before torch is imported: a port in use is told at once
+    from hymenoptera.cli.serving import run_server
 
-    server = Server(host, port, int(max_mb * 1e6), int(max_megapixels * 1e6))
-    from hymenoptera.looking import Looker
-    from hymenoptera.models.checkpoint import facts_inside
-    from hymenoptera.results.show import describe
+    run_server(listener, checkpoint, device, int(max_mb * 1e6), int(max_megapixels * 1e6))
 
-    look = Looker(path, device)
-    if look.missing:
-        remark(f"There will be no nearest training pictures. {look.missing}")
-    remark(f"{server.address}    Ctrl-C ends it")
-    server.serve(look, build_page(describe(path, facts_inside), server.largest_bytes))
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens on a port; raises ConfigError where it cannot be had."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        reason = (error.strerror or str(error)).partition(" (while")[0]
+        advice = "Choose with --host and --port."
+        raise ConfigError(f"{host}, port {port}: {reason}. {advice}") from error

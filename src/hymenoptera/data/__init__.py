@@ -1,1 +1,15 @@
-"""Pictures and labels: where they come from, how they are read, what is drawn from them."""
+"""Data modules: where images come from, how they are split, checked, loaded and resumed."""
+
+from hymenoptera.data.datamodule import ImageDataModule
+from hymenoptera.data.drawn import DrawnDataModule
+from hymenoptera.data.sources import HymenopteraDataModule, ImageFolderDataModule
+from hymenoptera.data.tables import HubDataModule, TableDataModule
+
+__all__ = [
+    "DrawnDataModule",
+    "HubDataModule",
+    "HymenopteraDataModule",
+    "ImageDataModule",
+    "ImageFolderDataModule",
+    "TableDataModule",
+]

@@ -1,85 +1,341 @@
-"""Sources of pictures, a LightningDataModule each; they are loaded alike, see `base`."""
+"""The LightningDataModule that all sources of images share: split, check, load, resume."""
 
+import warnings
+from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from hymenoptera.data.base import PictureDataModule
-from hymenoptera.data.drawn import draw_data_set
-from hymenoptera.data.hymenoptera import fetch
+import numpy as np
+import pytorch_lightning as pl
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset
 
-
-class HymenopteraDataModule(PictureDataModule):
-    """Ants and bees: the official archive, downloaded or given, checked against its manifest.
-
-    Args:
-        source: a URL, a zip file or a folder.
-        folder: where an archive is kept unpacked.
-        options: as of `PictureDataModule`.
-    """
-
-    def __init__(self, *, source: str, folder: str, **options: Any) -> None:
-        super().__init__(**options)
-        self._source = source
-        self._folder = Path(folder).expanduser()
-
-    def locate(self) -> Path:
-        """Fetch, unpack and verify, once."""
-        return fetch(self._source, self._folder)
-
-    def unreadable(self, paths: list[Path]) -> dict[Path, str]:
-        """None: each has just been compared with the manifest, byte for byte."""
-        return {}
+from hymenoptera.data.dataset import FeatureDataset, ImageDataset, make_loader, worker_count
+from hymenoptera.data.image_cache import ImageCache
+from hymenoptera.data.manifest import write_manifest
+from hymenoptera.data.preprocessing import IMAGENET, Preprocessing
+from hymenoptera.data.samples import Found, Samples, hash_of, without_unreadable
+from hymenoptera.data.sampling import EpochBatches, EpochKeys
+from hymenoptera.data.splits import divide
+from hymenoptera.errors import ConfigError
 
 
-class ImageFolderDataModule(PictureDataModule):
-    """Any folder of class folders.
+class ImageDataModule(pl.LightningDataModule):
+    """Finds, splits, checks and loads images; a subclass says where they come from.
+
+    A subclass implements `find`, and `prepare_data` where something is to be downloaded or made.
+    Batches are images (B, 3, H, W) float32, normalised as the model's weights expect, and labels
+    (B,) int64. The same seed gives the same batches, whatever the number of workers, in one
+    process or dealt out to several, resumed or not.
 
     Args:
-        root: as `folders.index_folder` reads it.
-        options: as of `PictureDataModule`.
+        preprocessing: what the network expects of an image; by default what the LightningModule's
+            `preprocessing` says, and `IMAGENET` where it has none.
+        batch_size: images a training step.
+        eval_batch_size: images a validation step; changes its speed, not its result.
+        num_workers: processes that read images; "auto" for one a core, 8 at the most.
+        val_fraction: share of each class that validates, where the source has no such split.
+        test_fraction: share of each class's training images that is the held-out test set.
+        folds: into how many parts the training images are split; None for none.
+        fold: which of them validates, from 0.
+        split_seed: of all splits, which do not follow `seed`.
+        on_error: "fail" at an unreadable image, before the run begins; or "skip" the image.
+        crop_scale: share of an image's area that RandomResizedCrop keeps, from and to.
+        flip_probability: how often a training image is mirrored.
+        views: how many augmented views of each training image there are; 0 for the image as
+            validation has it, None for a new augmentation in every epoch.
+        cache: where decoded images are kept; "none" to decode each anew, "auto" by the device.
+        cache_size: length of the shorter side at which training images are kept, in pixels;
+            "auto" by the network's input.
+        cache_folder: for those that are kept on disk.
+        augment_on: where crops and flips are computed; "device" needs decoded images.
+        seed: of the order and the augmentation.
     """
 
-    def __init__(self, *, root: str, **options: Any) -> None:
-        super().__init__(**options)
-        self._root = Path(root).expanduser()
-
-    def locate(self) -> Path:
-        """The folder itself."""
-        return self._root
-
-
-class DrawnDataModule(PictureDataModule):
-    """Ants and bees that the project draws itself: no download.
-
-    Args:
-        folder: where the pictures are kept.
-        drawing_seed: which pictures are drawn.
-        train_per_class: how many to train on.
-        val_per_class: how many to validate.
-        size_px: side of a picture in pixels.
-        options: as of `PictureDataModule`.
-    """
+    # what `setup` finds
+    root: Path | None  # the folder that names are relative to
+    classes: list[str]  # names by label
+    train: Samples
+    val: Samples
+    test: Samples  # held out; there may be none
+    ignored: dict[str, int]  # how many files were passed over, by type
+    skipped: dict[str, str]  # why, by name, of images that cannot be read and were left out
 
     def __init__(
         self,
         *,
-        folder: str,
-        drawing_seed: int,
-        train_per_class: int,
-        val_per_class: int,
-        size_px: int,
-        **options: Any,
+        preprocessing: Preprocessing | None = None,
+        batch_size: int = 4,
+        eval_batch_size: int = 32,
+        num_workers: int | Literal["auto"] = "auto",
+        val_fraction: float = 0.2,
+        test_fraction: float = 0.0,
+        folds: int | None = None,
+        fold: int | None = None,
+        split_seed: int = 0,
+        on_error: Literal["fail", "skip"] = "fail",
+        crop_scale: Sequence[float] = (0.08, 1.0),
+        flip_probability: float = 0.5,
+        views: int | None = None,
+        cache: Literal["auto", "none", "ram", "disk"] = "none",
+        cache_size: int | Literal["auto"] = "auto",
+        cache_folder: str = "data/decoded",
+        augment_on: Literal["auto", "cpu", "device"] = "cpu",
+        seed: int = 0,
     ) -> None:
-        super().__init__(**options)
-        self._folder = Path(folder).expanduser()
-        self._drawing = {
-            "seed": drawing_seed,
-            "train_per_class": train_per_class,
-            "val_per_class": val_per_class,
-            "size_px": size_px,
+        super().__init__()
+        self.batch_size, self.eval_batch_size, self.seed = batch_size, eval_batch_size, seed
+        self.crop_scale = (crop_scale[0], crop_scale[1])
+        self.flip_probability, self.views = flip_probability, views
+        self.cache, self.cache_size, self.augment_on = cache, cache_size, augment_on
+        self.cache_folder = Path(cache_folder).expanduser()
+        self.skipped = {}
+        self._split: dict[str, Any] = {"val_fraction": val_fraction, "test_fraction": test_fraction}
+        self._split |= {"folds": folds, "fold": fold, "split_seed": split_seed}
+        self._on_error, self._num_workers = on_error, num_workers
+        self._preprocessing = preprocessing
+        # how many views the epochs take turns with; the plain image counts as one
+        self._turns = None if views is None else max(1, views)
+        self._is_set_up = False
+        self._features: dict[str, ImageDataset] = {}
+        self._image_cache: ImageCache | None = None
+        self._cached_for: Preprocessing | None = None
+        self._resumed: dict[str, Any] = {}
+
+    def find(self) -> Found:
+        """Find classes and images, without a look into the images; ConfigError without any."""
+        raise NotImplementedError
+
+    def setup(self, stage: str = "fit") -> None:
+        """Find, split and check the images, once; ConfigError where they cannot be trained on."""
+        self._resumed = {}  # of an earlier fit; Lightning calls load_state_dict after this
+        if self._is_set_up:
+            return
+        found = self.find()
+        self.root, self.classes, self.ignored = found.root, found.classes, found.ignored
+        splits = divide(found, **self._split)
+        if not found.is_verified:
+            splits, self.skipped = without_unreadable(splits)
+        self.train, self.val, self.test = splits
+        place = self.root or "The data set"
+        if self.skipped and self._on_error == "fail":
+            named = "; ".join(f"{name} ({why})" for name, why in list(self.skipped.items())[:3])
+            raise ConfigError(
+                f"{place}: {len(self.skipped)} of the images cannot be read: {named}"
+                f"{'; ...' if len(self.skipped) > 3 else ''}.\n"
+                "Mend or remove them, or leave them out with data.on_error=skip."
+            )
+        if not len(self.train) or not len(self.val):
+            raise ConfigError(f"{place}: there is no image to train or to validate on.")
+        self._is_set_up = True
+
+    def summary(self) -> dict[str, Any]:
+        """What a run's record says of the data, in plain values."""
+        counts: dict[str, Any] = {}
+        for name, samples in (("train", self.train), ("val", self.val), ("test", self.test)):
+            by_class = np.bincount(samples.labels, minlength=len(self.classes)).tolist()
+            counts[f"{name}_count"] = len(samples)
+            counts[f"{name}_count_by_class"] = dict(zip(self.classes, by_class, strict=True))
+        validated = counts["val_count_by_class"]
+        return {
+            "root": None if self.root is None else str(self.root.resolve()),
+            **self._hashes,
+            "test_manifest_hash": hash_of(self.test) if len(self.test) else None,
+            "classes": self.classes,
+            **counts,
+            "classes_missing_in_val": [name for name in self.classes if not validated[name]],
+            "split": self._split,
+            "ignored": self.ignored,
+            "skipped": self.skipped,
         }
 
-    def locate(self) -> Path:
-        """Draw, once; the folder's name says what is in it."""
-        name = "drawn_" + "_".join(str(value) for value in self._drawing.values())
-        return draw_data_set(self._folder / name, **self._drawing)
+    def image_cache_summary(self) -> dict[str, Any] | None:
+        """What a run's record says of the decoded images that are kept; None where none are."""
+        return None if self._image_cache is None else self._image_cache.summary()
+
+    def write_test_manifest(self, path: Path) -> None:
+        """Write which images the held-out test set consists of."""
+        write_manifest(path, self.test.manifest())
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How images become tensors: as given, or as the LightningModule's weights expect it."""
+        module = None if self.trainer is None else self.trainer.lightning_module
+        return self._preprocessing or getattr(module, "preprocessing", None) or IMAGENET
+
+    @property
+    def num_workers(self) -> int:
+        """Processes that read images, for each process of the run."""
+        if self._num_workers != "auto":
+            return self._num_workers
+        return worker_count(1 if self.trainer is None else self.trainer.num_devices)
+
+    def augmentation(self) -> dict[str, Any]:
+        """What determines the augmented views, beside the images and the preprocessing."""
+        names = ("views", "crop_scale", "flip_probability", "seed")
+        return {name: getattr(self, name) for name in names}
+
+    def use_features(self, plain: Tensor, augmented: Tensor | None) -> None:
+        """Load features in place of images, to train and to validate.
+
+        Args:
+            plain: (R, D) float32, of `plain_loader`'s images.
+            augmented: (V * N, D) float32, of `augmented_loader`'s; None where there are none.
+        """
+        train_rows, val_rows = np.split(self._by_name.argsort(), [len(self.train)])
+        train = FeatureDataset(plain, train_rows, self.train.labels)
+        if augmented is not None:
+            train = FeatureDataset(augmented, np.arange(len(self.train)), self.train.labels)
+        self._features = {"train": train, "val": FeatureDataset(plain, val_rows, self.val.labels)}
+        self._image_cache = self._cached_for = None
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Training batches, shuffled anew in every epoch; ConfigError where resuming is invalid."""
+        self._check_resumed()
+        cache = self._decoded_images()
+        images = self._augmented() if cache is None else cache.train_dataset()
+        return self._loader(self._features.get("train", images), self.batch_size, train=True)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Validation batches, in the order of `val`."""
+        cache = self._decoded_images()
+        images = self._plain(self.val) if cache is None else cache.val_dataset()
+        return self._loader(self._features.get("val", images), self.eval_batch_size)
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        """Batches of the held-out test set, in its order."""
+        return self._loader(self._plain(self.test), self.eval_batch_size)
+
+    def predict_dataloader(self) -> DataLoader[Any]:
+        """The validation images, in a plain loader: Lightning puts its own sampler into it."""
+        return self._plain_loader(self._plain(self.val))
+
+    def plain_loader(self) -> DataLoader[Any]:
+        """All images to train and validate on as validation has them, each once, by name."""
+        both: Dataset[Any] = ConcatDataset([self._plain(self.train), self._plain(self.val)])
+        order: Any = self._by_name
+        return self._plain_loader(Subset(both, order))
+
+    def augmented_loader(self) -> DataLoader[Any]:
+        """All views of all training images: the first view of each, the second of each, ..."""
+        dataset, count, views = self._augmented(), len(self.train), self.views or 0
+        keys: list[Any] = [EpochKeys(count, self.seed, view, views=views) for view in range(views)]
+        return self._plain_loader(ConcatDataset([Subset(dataset, of_view) for of_view in keys]))
+
+    def sample_grid(self, count: int) -> tuple[Tensor, list[str]]:
+        """The first training images, (N, 3, H, W) float32, normalised; and their class names."""
+        dataset, size = self._augmented(), len(self.train)
+        order = EpochBatches(size, count, train=True, seed=self.seed, views=self._turns)
+        images, labels = dataset.collate(dataset[next(iter(order))])
+        return images, [self.classes[label] for label in labels]
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Finish on the device what the loaders have left to it; called by the Trainer."""
+        assert self.trainer is not None
+        if self._image_cache is not None:  # the Trainer has converted the batch before this
+            finished = self._image_cache.finish(batch)
+            batch = self.trainer.precision_plugin.convert_input(finished)
+        # Lightning calls this hook of the data module in place of the model's own
+        return self.trainer.lightning_module.on_after_batch_transfer(batch, dataloader_idx)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Which batch of which epoch comes next, and what the batches of an epoch follow from."""
+        assert self.trainer is not None
+        loop: Any = self.trainer.fit_loop
+        epochs, batches = loop.epoch_progress.current, loop.epoch_loop.batch_progress.current
+        epoch, batch = epochs.processed, batches.processed
+        if epochs.started == epochs.processed:  # between two epochs
+            batch = 0
+        elif batch >= self.trainer.num_training_batches:  # in the validation at an epoch's end
+            epoch, batch = epoch + 1, 0
+        return {"epoch": epoch, "batch": batch, **self._order()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue where a checkpoint stands; called by the Trainer before the loaders."""
+        self._resumed = state_dict
+
+    def _check_resumed(self) -> None:
+        then, now = self._resumed, self._order()
+        if not then:
+            return
+        changed = [name for name in now if then[name] != now[name]]
+        if "manifest_hash" in changed or "val_manifest_hash" in changed:
+            raise ConfigError(
+                f"{self.root or 'The data set'}: these are not the images of the run that is "
+                "resumed, or they are split otherwise. Put them back, or begin a new run."
+            )
+        if then["batch"] and changed:
+            raise ConfigError(
+                "The run stopped in the middle of an epoch, whose batches follow from "
+                f"{', '.join(f'{name}={then[name]}' for name in changed)}. Resume it with the same."
+            )
+        # Lightning cannot know that the sampler skips what was done, and warns
+        message = "You're resuming from a checkpoint that ended before the epoch ended"
+        warnings.filterwarnings("ignore", message=message)
+
+    def _order(self) -> dict[str, Any]:
+        _, world_size = self._rank_and_size
+        order = {"batch_size": self.batch_size, "world_size": world_size, "seed": self.seed}
+        return order | self._hashes
+
+    @cached_property
+    def _hashes(self) -> dict[str, str]:
+        """The manifest hashes of all images to train and validate on, and of the latter."""
+        return {
+            "manifest_hash": hash_of(self.train, self.val),
+            "val_manifest_hash": hash_of(self.val),
+        }
+
+    @cached_property
+    def _by_name(self) -> NDArray[np.int64]:
+        """(R,) which of the training images, followed by those to validate on, comes first, ..."""
+        return np.concatenate([self.train.names, self.val.names]).argsort(kind="stable")
+
+    @property
+    def _rank_and_size(self) -> tuple[int, int]:
+        """The rank of this process, and how many there are."""
+        options = {} if self.trainer is None else self.trainer.distributed_sampler_kwargs or {}
+        return options.get("rank", 0), options.get("num_replicas", 1)
+
+    def _plain(self, samples: Samples) -> ImageDataset:
+        return ImageDataset(samples, self.preprocessing.eval_transform())
+
+    def _augmented(self) -> ImageDataset:
+        if self.views == 0:
+            return self._plain(self.train)
+        transform = self.preprocessing.train_transform(self.crop_scale, self.flip_probability)
+        return ImageDataset(self.train, transform)
+
+    def _decoded_images(self) -> ImageCache | None:
+        """The image cache, made for the model's preprocessing when a fit begins."""
+        wanted, trainer = self.preprocessing, self.trainer
+        is_new = not self._features and wanted != self._cached_for
+        if is_new and trainer is not None and trainer.state.fn == "fit":
+            self._image_cache = ImageCache.build(self, wanted, trainer.strategy.root_device)
+            self._cached_for = wanted
+        return self._image_cache if self._cached_for == wanted else None
+
+    def _loader(
+        self, dataset: ImageDataset, batch_size: int, *, train: bool = False
+    ) -> DataLoader[Any]:
+        count = len(dataset)
+        order: dict[str, Any] = {"seed": self.seed, "views": self._turns if train else 1}
+        workers = 0 if self._features else self.num_workers
+        options: dict[str, Any] = {"workers": workers, "collate_fn": dataset.collate}
+        if getattr(self.trainer, "overfit_batches", 0) > 0:
+            # Lightning takes the first batches of a plain loader: here those of the first epoch
+            keys: Any = EpochKeys(count, shuffle=train, **order)
+            return make_loader(Subset(dataset, keys), batch_size=batch_size, **options)
+        rank, world_size = self._rank_and_size
+        if train and count < world_size:
+            raise ConfigError(f"{count} images cannot be dealt out to {world_size} processes.")
+        if train:
+            order |= {f"first_{name}": self._resumed.get(name, 0) for name in ("epoch", "batch")}
+        order |= {"train": train, "rank": rank, "world_size": world_size}
+        sampler = EpochBatches(count, batch_size, **order)
+        return make_loader(dataset, batch_size=None, sampler=sampler, **options)
+
+    def _plain_loader(self, dataset: Dataset[Any]) -> DataLoader[Any]:
+        return make_loader(dataset, self.num_workers, batch_size=self.eval_batch_size)

@@ -1,79 +1,106 @@
-"""Pictures as tensors, or what a network's lower part made of them."""
+"""Data sets that take a `SampleKey`, and the processes that read them."""
 
-from collections.abc import Callable, Sequence
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import DataLoader, Dataset, default_collate
 
-from hymenoptera.data.decoded import Decoded
-from hymenoptera.data.folders import Sample
-from hymenoptera.data.order import Draw
-from hymenoptera.data.pictures import read_picture
+from hymenoptera.data.samples import Samples
+from hymenoptera.data.sampling import SampleKey
 
-Transform = Callable[[Image.Image], Tensor]
+Item = tuple[Tensor, int]
+GRACE_S = 8  # for which a worker outlives its SIGTERM
 
 
-class PictureDataset(Dataset[tuple[Tensor, int]]):
+class ImageDataset(Dataset[Any]):
     """Samples, read and transformed.
 
-    The seed of a picture's augmentation comes with its index, from the sampler: which process
-    reads it, and what was read before, makes no difference.
+    The seed of an image's augmentation comes with its key, from the sampler: which process reads
+    it, and what was read before, makes no difference. A list of keys gives a list of items, and an
+    index stands for a key with seed 0.
 
     Args:
-        samples: what there is.
-        transform: from a picture to a tensor.
-        decoded: the samples' pictures; None to read their files.
+        samples: the images.
+        transform: from an upright RGB image to a tensor.
+        read: from an index to that image; `samples.read` by default.
     """
 
     def __init__(
-        self, samples: Sequence[Sample], transform: Transform, decoded: Decoded | None = None
+        self,
+        samples: Samples,
+        transform: Callable[[Image.Image], Tensor],
+        read: Callable[[int], Image.Image] | None = None,
     ) -> None:
-        self.samples = samples
-        self.transform = transform
-        self.decoded = decoded
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitem__(self, draw: Draw) -> tuple[Tensor, int]:
-        sample = self.samples[draw.sample]
-        if self.decoded is None:
-            picture = read_picture(sample.path)
-        else:
-            picture = self.decoded.picture(draw.sample)
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(draw.seed)  # the CPU's, where pictures are read
-            return self.transform(picture), sample.label
-
-
-class FeatureDataset(Dataset[tuple[Tensor, int]]):
-    """Samples of which a network's lower part has been computed.
-
-    Args:
-        features: (R, ...) float32, all that was computed.
-        rows: where each sample's first view stands in it; the other views follow, each after a
-            whole round of the samples.
-        labels: of the samples.
-    """
-
-    def __init__(self, features: Tensor, rows: Sequence[int], labels: Sequence[int]) -> None:
-        self.features = features
-        self.rows = rows
-        self.labels = labels
+        self.labels, self.transform, self.read = samples.labels, transform, read or samples.read
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, draw: Draw) -> tuple[Tensor, int]:
-        row = self.rows[draw.sample] + draw.view * len(self)
-        return self.features[row], self.labels[draw.sample]
+    def __getitem__(self, key: SampleKey | int | list[SampleKey]) -> Any:
+        if isinstance(key, list):
+            return [self.item(one) for one in key]
+        return self.item(key if isinstance(key, SampleKey) else SampleKey(int(key)))
+
+    def item(self, key: SampleKey) -> Item:
+        """An image as its transform gives it, and its label."""
+        image = self.read(key.index)
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(key.seed)  # the CPU's, where images are read
+            return self.transform(image), int(self.labels[key.index])
+
+    def collate(self, items: list[Item]) -> Any:
+        """A batch of items: inputs (B, ...) float32 and labels (B,) int64; B may be 0."""
+        inputs, labels = default_collate(items or [self[0]])
+        return inputs[: len(items)], labels[: len(items)]
 
 
-def collate(samples: list[tuple[Tensor, int]]) -> tuple[Tensor, Tensor]:
-    """A batch of samples; of none, two tensors of length 0."""
-    if not samples:
-        return torch.empty(0), torch.empty(0, dtype=torch.int64)
-    images, labels = default_collate(samples)
-    return images, labels
+class FeatureDataset(ImageDataset):
+    """Samples whose features a network has computed.
+
+    Args:
+        features: (R, D) float32, all that were computed.
+        rows: (N,) where each sample's first view stands in them; the other views follow, each
+            after a whole round of the samples.
+        labels: (N,) of the samples.
+    """
+
+    def __init__(self, features: Tensor, rows: NDArray[Any], labels: NDArray[Any]) -> None:
+        self.features, self.rows, self.labels = features, rows, labels
+
+    def item(self, key: SampleKey) -> Item:
+        """The features of a view of a sample, and its label."""
+        row = int(self.rows[key.index]) + key.view * len(self)
+        return self.features[row], int(self.labels[key.index])
+
+
+def make_loader(dataset: Dataset[Any], workers: int, **options: Any) -> DataLoader[Any]:
+    """A DataLoader whose workers stay from epoch to epoch, and leave signals to the run."""
+    return DataLoader(
+        dataset,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=torch.cuda.is_available(),
+        worker_init_fn=_leave_signals_alone,
+        **options,
+    )
+
+
+def worker_count(processes: int) -> int:
+    """Workers for each of a run's processes on this machine: one a core, 8 at the most."""
+    # where a process cannot be tied to cores (macOS), it may use all of them
+    affinity = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))
+    return max(1, min(8, len(affinity(0)) // processes))
+
+
+def _leave_signals_alone(worker: int) -> None:
+    """Signals go to all processes of a run: the workers continue, the main process decides."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A run would wait five seconds for a batch of a worker that is gone at once. But a worker that
+    # the run has told to end must end.
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE_S))

@@ -1,253 +1,136 @@
-"""Folders of class folders: what is in them, and which part validates."""
+"""Folders of class folders: which are splits, which are classes, which files are images."""
 
 import os
-import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 
-from hymenoptera.data.manifest import PICTURE_SUFFIXES
-from hymenoptera.data.splits import NOTHING, Apart, fold_numbers, test_set
-from hymenoptera.errors import RequestError, nearest
+import numpy as np
 
-VALIDATION_NAMES = ("val", "valid", "validation", "test")
+from hymenoptera.data.images import IMAGE_SUFFIXES, is_hidden
+from hymenoptera.data.samples import FileSamples, Found
+from hymenoptera.errors import ConfigError, nearest
 
-
-@dataclass(frozen=True)
-class Sample:
-    """A picture's file and its label, an index into the class names."""
-
-    path: Path
-    label: int
-
-
-@dataclass(frozen=True)
-class Index:
-    """What a data set holds.
-
-    Attributes:
-        root: the folder that record's paths are relative to.
-        classes: names by label, in alphabetical order.
-        train: samples to train on, sorted by path.
-        val: samples to validate on, sorted by path.
-        ignored: files in class folders that are not of a picture type.
-        test: samples kept apart from training and validation, sorted by path.
-    """
-
-    root: Path
-    classes: list[str]
-    train: Sequence[Sample]
-    val: Sequence[Sample]
-    ignored: list[Path] = field(default_factory=list)
-    test: Sequence[Sample] = field(default_factory=list)
+SPLIT_NAMES = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation", "dev"),
+    "test": ("test", "testing"),
+}
+"""The usual spellings of the parts of a data set, in lower case."""
 
 
-def index_folder(root: Path, *, val_fraction: float, seed: int, apart: Apart = NOTHING) -> Index:
-    """Find the pictures and classes below a folder.
-
-    Args:
-        root: holds class folders, or `train/` with `val/`, `valid/`, `validation/` or `test/`
-            of them.
-        val_fraction: share of each class that validates where there is no such part.
-        seed: which pictures those are.
-        apart: a test set and folds, of the training pictures.
+def find_folder(root: Path) -> Found:
+    """Find classes and images: of class folders, or of `train/`, `val/` and `test/` of them.
 
     Raises:
-        RequestError: no such folder, no pictures, fewer than two classes, a class folder of the
-            validation part that the training part lacks, or a class too small to be split.
+        ConfigError: no such folder, no images, fewer than two classes, or a class folder of
+            another split that the training split lacks.
     """
-    train_folder, val_folder, classes = parts_of(root)
-    samples, ignored = find_samples(train_folder, classes)
-    counts = Counter(s.label for s in samples)
-    if not samples:
-        raise no_pictures(train_folder)
-    for label, name in enumerate(classes):
-        if not counts[label]:
-            raise no_pictures(train_folder / name)
-    train, test = _keep_apart(root, samples, classes, apart)
-    if apart.folds is not None:
-        numbers = fold_numbers(*_named(root, train), classes, apart)
-        val = [s for s in train if numbers[_name(root, s)] == apart.fold]
-        train = [s for s in train if numbers[_name(root, s)] != apart.fold]
-    elif val_folder is None:
-        train, val = stratified_split(train, val_fraction, seed)
-    else:
-        refuse_strange(val_folder, train_folder, classes)
-        val, val_ignored = find_samples(val_folder, classes)
-        if not val:
-            raise no_pictures(val_folder)
-        ignored += val_ignored
-    return Index(root, classes, train, val, ignored, test)
+    folders = find_splits(root) or {"train": root}
+    train = folders["train"]
+    classes = class_folders(train)
+    if len(classes) < 2:
+        has = f"one class only ({classes[0]})" if classes else "no class folders"
+        raise ConfigError(
+            f"{train} has {has}: it must hold a folder of images for each class, two or more."
+        )
+    ignored: Counter[str] = Counter()
+    found: dict[str, FileSamples] = {}
+    for split, folder in folders.items():
+        for strange in class_folders(folder):
+            if strange not in classes:
+                hint = nearest(strange, classes)
+                raise ConfigError(f"{folder} has a class that {train} lacks: {strange}. {hint}")
+        found[split] = find_samples(root, folder, classes, ignored)
+        counts = np.bincount(found[split].labels, minlength=len(classes))
+        if not counts.any() or (split == "train" and not counts.all()):
+            empty = folder / classes[int(counts.argmin())] if counts.any() else folder
+            types = ", ".join(sorted(suffix[1:] for suffix in IMAGE_SUFFIXES))
+            raise ConfigError(f"{empty} holds no images of a type that is read ({types}).")
+    parts = (found["train"], found.get("val"), found.get("test"))
+    return Found(root, classes, *parts, dict(sorted(ignored.items())))
 
 
-def parts_of(root: Path) -> tuple[Path, Path | None, list[str]]:
-    """The folder of a data set that trains, the one that validates if there is one, the classes.
+def find_splits(root: Path) -> dict[str, Path]:
+    """The folders of the splits, by "train", "val" and "test"; none where a data set is not split.
+
+    A class may be called "train": such a folder is a split only where there is another one, or
+    nothing else, or class folders in it and no images.
 
     Raises:
-        RequestError: no such folder, or fewer than two classes.
+        ConfigError: no such folder, a split in two spellings, or none of them to train on.
     """
     if not root.is_dir():
-        raise RequestError(f"{root}: there is no such folder.")
-    train_folder = root / "train" if (root / "train").is_dir() else root
-    classes = _classes(train_folder)
-    if train_folder == root:
-        return root, None, classes
-    return train_folder, validation_part(root), classes
-
-
-def validation_part(root: Path) -> Path | None:
-    """The folder of a data set that validates, if there is one."""
-    return next((root / n for n in VALIDATION_NAMES if (root / n).is_dir()), None)
-
-
-def refuse_strange(val_folder: Path, train_folder: Path, classes: list[str]) -> None:
-    """Refuse a validation part with a class folder that the training part lacks.
-
-    Raises:
-        RequestError: naming the class.
-    """
-    strange = [name for name in subfolders(val_folder) if name not in classes]
-    if strange:
-        raise RequestError(
-            f"{val_folder} has a class that {train_folder} lacks: {strange[0]}. "
-            f"{nearest(strange[0], classes)}"
-        )
-
-
-def stratified_split(
-    samples: list[Sample], val_fraction: float, seed: int
-) -> tuple[list[Sample], list[Sample]]:
-    """Hold out a share of each class, rounded, at least one picture and never all.
-
-    Returns:
-        The samples to train on and those to validate on, each in the order given.
-
-    Raises:
-        RequestError: a class has a single picture.
-    """
-    generator = random.Random(seed)
-    held_out: set[Sample] = set()
-    for label in sorted({s.label for s in samples}):
-        of_class = [s for s in samples if s.label == label]
-        if len(of_class) < 2:
-            raise single_picture(of_class[0])
-        count = min(max(1, round(len(of_class) * val_fraction)), len(of_class) - 1)
-        held_out.update(generator.sample(of_class, count))
-    train = [s for s in samples if s not in held_out]
-    return train, [s for s in samples if s in held_out]
-
-
-def _keep_apart(
-    root: Path, samples: list[Sample], classes: list[str], apart: Apart
-) -> tuple[list[Sample], list[Sample]]:
-    chosen = test_set(*_named(root, samples), classes, apart)
-    test = [s for s in samples if _name(root, s) in chosen]
-    return [s for s in samples if _name(root, s) not in chosen], test
-
-
-def _named(root: Path, samples: list[Sample]) -> tuple[list[str], list[int]]:
-    return [_name(root, s) for s in samples], [s.label for s in samples]
-
-
-def _name(root: Path, sample: Sample) -> str:
-    return sample.path.relative_to(root).as_posix()
-
-
-def subfolders(folder: Path) -> list[str]:
-    """The names of the folders in a folder, less hidden ones, sorted."""
-    return sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
-
-
-def _classes(folder: Path) -> list[str]:
-    classes = subfolders(folder)
-    if not classes:
-        raise RequestError(
-            f"{folder} has no class folders: it must hold one folder of pictures for each class."
-        )
-    if len(classes) == 1:
-        raise RequestError(
-            f"{folder} has one class only ({classes[0]}): a classifier needs two or more."
-        )
-    return classes
-
-
-def find_samples(folder: Path, classes: list[str]) -> tuple[list[Sample], list[Path]]:
-    """The pictures in a folder's class folders, sorted by path, and what else lies in them."""
-    samples: list[Sample] = []
-    ignored: list[Path] = []
-    for label, name in enumerate(classes):
-        if not (folder / name).is_dir():
-            continue  # a class that the validation part does not have
-        for path, is_picture in walk(str(folder / name)):
-            if is_picture:
-                samples.append(Sample(Path(path), label))
-            else:
-                ignored.append(Path(path))
-    return samples, ignored
-
-
-def walk(folder: str, folders: dict[str, int] | None = None) -> Iterator[tuple[str, bool]]:
-    """The files below a folder, hidden ones left out, sorted by path; whether each is a picture.
-
-    Links to files are followed, links to folders are not, so that none can lead in a circle.
-
-    Args:
-        folder: where to look.
-        folders: is filled with the folders, and when each was last changed, in nanoseconds.
-
-    Raises:
-        RequestError: a name is not UTF-8, which manifests and records are.
-    """
-    special: dict[str, os.DirEntry[str]] = {}
-    names: list[str] = []
-    try:
-        if folders is not None:
-            folders[folder] = Path(folder).stat().st_mtime_ns
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                names.append(entry.name)
-                if not entry.is_file(follow_symlinks=False):
-                    special[entry.name] = entry
-    except (PermissionError, FileNotFoundError, NotADirectoryError):
-        return  # what cannot be looked into is not there
-    for name in sorted(names):
-        found = special.get(name)
-        path = os.path.join(folder, name)  # noqa: PTH118 # a Path takes ten times as long
-        if found is not None and found.is_dir(follow_symlinks=False):
-            yield from walk(path, folders)
-        elif not name.startswith("."):
-            _refuse_strange_bytes(path)
-            # a link that leads nowhere or in a circle is a picture that cannot be read
-            is_file = (
-                found is None
-                or Path(path).is_file()
-                or (found.is_symlink() and not Path(path).exists())
+        raise ConfigError(f"{root}: there is no such folder.")
+    folders = class_folders(root)
+    splits: dict[str, Path] = {}
+    for split, spellings in SPLIT_NAMES.items():
+        names = [name for name in folders if name.lower() in spellings]
+        if len(names) > 1:
+            raise ConfigError(
+                f"{root} has {'/ and '.join(names)}/, which may mean the same: merge them."
             )
-            yield path, is_file and os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES  # noqa: PTH122
+        if names:
+            splits[split] = root / names[0]
+    if "train" not in splits:
+        if splits and len(splits) == len(folders):
+            raise ConfigError(f"{root} has {'/ and '.join(folders)}/, and no train/ to train on.")
+        return {}
+    if len(splits) == 1 and len(folders) > 1:
+        train = splits["train"]
+        is_class = any(_suffix(path.name) in IMAGE_SUFFIXES for path in train.iterdir())
+        return {} if is_class or len(class_folders(train)) < 2 else splits
+    return splits
 
 
-def _refuse_strange_bytes(path: str) -> None:
+def class_folders(folder: Path) -> list[str]:
+    """The names of the folders in a folder, less hidden ones, sorted."""
+    return sorted(p.name for p in folder.iterdir() if p.is_dir() and not is_hidden(p.name))
+
+
+def find_samples(
+    root: Path, folder: Path, classes: list[str], ignored: Counter[str]
+) -> FileSamples:
+    """The images in a folder's class folders, sorted by class and path; names begin at `root`.
+
+    What else lies there is counted in `ignored`: by suffix, and "hidden".
+    """
+    names: list[str] = []
+    labels: list[int] = []
+    ignored.update("hidden" for path in folder.iterdir() if path.is_dir() and is_hidden(path.name))
+    for label, name in enumerate(classes):
+        names += _walk(folder / name, (folder / name).relative_to(root).as_posix(), ignored)
+        labels += [label] * (len(names) - len(labels))
     try:
-        path.encode()
-    except UnicodeEncodeError:
-        shown = os.fsencode(path).decode(errors="backslashreplace")
-        raise RequestError(
-            f"{shown}: this name is not UTF-8, as manifests and records are. Rename it."
-        ) from None
+        return FileSamples(root, names, labels)
+    except UnicodeEncodeError as error:
+        raise ConfigError(f"{error.object!a}: this name is not UTF-8. Rename it.") from None
 
 
-def single_picture(sample: Sample) -> RequestError:
-    """The error of a class that cannot be divided."""
-    return RequestError(
-        f"{sample.path.parent} holds a single picture: a class needs two, one to train on and one "
-        f"to validate."
-    )
+def _walk(folder: Path, name: str, ignored: Counter[str]) -> Iterator[str]:
+    """The names of the images below a folder, sorted; no link leads to another folder."""
+    try:
+        with os.scandir(folder) as entries:
+            found = sorted(entries, key=lambda entry: entry.name)
+    except (PermissionError, FileNotFoundError, NotADirectoryError):
+        return  # what cannot be looked into is empty
+    for entry in found:
+        suffix = _suffix(entry.name)
+        if is_hidden(entry.name):
+            ignored["hidden"] += 1
+        elif entry.is_dir(follow_symlinks=False):
+            yield from _walk(Path(entry.path), f"{name}/{entry.name}", ignored)
+        elif suffix in IMAGE_SUFFIXES and _is_file(entry):
+            yield f"{name}/{entry.name}"
+        else:
+            ignored[suffix or "no suffix"] += 1
 
 
-def no_pictures(folder: Path) -> RequestError:
-    """The error of a folder without pictures."""
-    return RequestError(
-        f"{folder} holds no pictures of a type that is read "
-        f"({', '.join(sorted(s[1:] for s in PICTURE_SUFFIXES))})."
-    )
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    if entry.is_symlink():  # one that leads nowhere or in a circle is an image that is not readable
+        return Path(entry.path).is_file() or not Path(entry.path).exists()
+    return entry.is_file(follow_symlinks=False)
+
+
+def _suffix(name: str) -> str:
+    return os.path.splitext(name)[1].lower()  # noqa: PTH122 # a Path takes ten times as long

@@ -1,104 +1,114 @@
-"""Training pictures that are kept apart: a test set, and k folds, each with its share of a class.
+"""Splitting: a held-out test set, k folds, a validation part, each with its share of every class.
 
-Where a picture goes follows from the split's seed and from its path below the data set's folder:
-the same on every machine, whatever the place of that folder and the order of its files.
+Where an image goes follows from `split_seed`, never from the run's seed: all runs of a sweep over
+seeds are compared on the same images. Test set and folds follow from that seed and from the
+images' names alone, whatever the folder's place and the files' order.
 """
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+import random
+from collections.abc import Iterator
+from typing import Any
 
-from hymenoptera.errors import RequestError
+import numpy as np
+from numpy.typing import NDArray
 
+from hymenoptera.data.samples import Found, Samples
+from hymenoptera.errors import ConfigError
 
-@dataclass(frozen=True)
-class Apart:
-    """What is kept apart from the training pictures.
-
-    Attributes:
-        test_fraction: share of each class that is the test set, rounded; 0 for none.
-        folds: into how many parts the others are divided; None for none.
-        fold: which of them validates, from 0; the data set's own validation part is not looked at.
-        seed: of both; not the run's, so that all runs of a sweep keep the same pictures apart.
-    """
-
-    test_fraction: float = 0.0
-    folds: int | None = None
-    fold: int | None = None
-    seed: int = 0
+Indices = NDArray[np.int64]
 
 
-NOTHING = Apart()
+def divide(
+    found: Found,
+    val_fraction: float = 0.2,
+    test_fraction: float = 0.0,
+    folds: int | None = None,
+    fold: int | None = None,
+    split_seed: int = 0,
+) -> list[Samples]:
+    """Split the images of a source, as the options of `ImageDataModule` say.
 
-
-def test_set(
-    names: Sequence[str], labels: Sequence[int], classes: Sequence[str], apart: Apart
-) -> set[str]:
-    """Choose the test set: of each class the share that was asked for.
-
-    Args:
-        names: the N pictures, by their paths below the data set's folder, with slashes.
-        labels: of the N pictures, indices into the classes.
-        classes: the C names, for errors.
-        apart: the share and the seed.
-
-    Raises:
-        RequestError: the share of a class, rounded, is no picture or all of them.
-    """
-    chosen: set[str] = set()
-    if not apart.test_fraction:
-        return chosen
-    for label, of_class in enumerate(_shuffled(names, labels, len(classes), f"test {apart.seed}")):
-        count = round(len(of_class) * apart.test_fraction)
-        if not 0 < count < len(of_class):
-            raise RequestError(
-                f"data.test_fraction={apart.test_fraction:g} takes {count} of the "
-                f"{len(of_class)} training pictures of {classes[label]}: "
-                f"each class needs one to test and one to train on."
-            )
-        chosen.update(of_class[:count])
-    return chosen
-
-
-def fold_numbers(
-    names: Sequence[str], labels: Sequence[int], classes: Sequence[str], apart: Apart
-) -> dict[str, int]:
-    """Deal the pictures out to folds; in each class, and in all, folds differ by one at the most.
-
-    Args:
-        names: the N pictures, by their paths below the data set's folder, with slashes.
-        labels: of the N pictures, indices into the classes.
-        classes: the C names, for errors.
-        apart: the number of folds and the seed.
+    Their own validation split is used, if there is one and no folds. Shares are rounded.
 
     Returns:
-        The fold of each name, from 0.
+        The images to train on, to validate on and to test on, the last of which may be none.
 
     Raises:
-        RequestError: a class has fewer pictures than there are folds.
+        ConfigError: a class has too few images, or there would be two test sets.
     """
-    assert apart.folds is not None
-    numbers: dict[str, int] = {}
-    for label, of_class in enumerate(_shuffled(names, labels, len(classes), f"fold {apart.seed}")):
-        if len(of_class) < apart.folds:
-            raise RequestError(
-                f"data.folds={apart.folds}: there are {len(of_class)} pictures of "
-                f"{classes[label]} to divide, and each fold needs one."
+    train, val, test, classes = found.train, found.val, found.test, found.classes
+    if test_fraction and test is not None:
+        raise ConfigError(
+            f"data.test_fraction={test_fraction:g} asks for a test set, and {found.root or 'data'} "
+            "has one of its own. Leave data.test_fraction at 0."
+        )
+    if test_fraction:
+        train, test = _parts(train, _test_images(train, classes, test_fraction, split_seed))
+    if folds is not None:
+        train, val = _parts(train, _fold_images(train, classes, folds, fold, split_seed))
+    elif val is None:
+        train, val = _parts(train, _val_images(train, classes, val_fraction, split_seed))
+    return [train, val, train.select([]) if test is None else test]
+
+
+def _parts(samples: Samples, held_out: Iterator[Indices]) -> tuple[Samples, Samples]:
+    """The other images, and those that are held out of each class."""
+    is_held_out = np.zeros(len(samples), bool)
+    is_held_out[np.concatenate(list(held_out))] = True
+    return samples.select(np.flatnonzero(~is_held_out)), samples.select(np.flatnonzero(is_held_out))
+
+
+def _test_images(
+    samples: Samples, classes: list[str], fraction: float, seed: int
+) -> Iterator[Indices]:
+    for name, of_class in _by_class(samples, classes, f"test {seed}"):
+        count = round(len(of_class) * fraction)
+        if not 0 < count < len(of_class):
+            raise ConfigError(
+                f"data.test_fraction={fraction:g} takes {count} of the {len(of_class)} training "
+                f"images of {name}: each class needs one to test and one to train on."
             )
-        for name in of_class:  # a class begins where the one before it ended
-            numbers[name] = len(numbers) % apart.folds
-    return numbers
+        yield of_class[:count]
 
 
-def _shuffled(
-    names: Sequence[str], labels: Sequence[int], count: int, salt: str
-) -> list[list[str]]:
-    """The names by label, each class in an order that its names and the salt alone determine."""
+def _fold_images(
+    samples: Samples, classes: list[str], folds: int, fold: int | None, seed: int
+) -> Iterator[Indices]:
+    """In each class, and in all, folds differ by one image at the most."""
+    dealt = 0
+    for name, of_class in _by_class(samples, classes, f"fold {seed}"):
+        if len(of_class) < folds:
+            raise ConfigError(
+                f"data.folds={folds}: there are {len(of_class)} images of {name} to split, and "
+                "each fold needs one."
+            )
+        # a class begins with the fold after the one that the class before it ended with
+        yield of_class[(dealt + np.arange(len(of_class))) % folds == fold]
+        dealt += len(of_class)
 
-    def digest(name: str) -> bytes:
-        return hashlib.sha256(f"{salt}\n{name}".encode(errors="surrogateescape")).digest()
 
-    by_label: list[list[str]] = [[] for _ in range(count)]
-    for name, label in zip(names, labels, strict=True):
-        by_label[label].append(name)
-    return [sorted(of_class, key=digest) for of_class in by_label]
+def _val_images(
+    samples: Samples, classes: list[str], fraction: float, seed: int
+) -> Iterator[Indices]:
+    generator = random.Random(seed)
+    for name, of_class in _by_class(samples, classes):
+        if len(of_class) < 2:
+            raise ConfigError(
+                f"The class {name} has a single image: it needs two, to train and to validate on."
+            )
+        count = min(max(1, round(len(of_class) * fraction)), len(of_class) - 1)
+        yield of_class[generator.sample(range(len(of_class)), count)]
+
+
+def _by_class(
+    samples: Samples, classes: list[str], salt: str | None = None
+) -> Iterator[tuple[str, Indices]]:
+    """Each class with its indices; with a salt, in an order that it and the names determine."""
+
+    def digest(index: Any) -> bytes:
+        return hashlib.sha256(f"{salt}\n{samples.name(index)}".encode()).digest()
+
+    for label, name in enumerate(classes):
+        of_class = np.flatnonzero(samples.labels == label)
+        yield name, of_class if salt is None else np.array(sorted(of_class, key=digest))

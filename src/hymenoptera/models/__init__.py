@@ -1,1 +1,6 @@
-"""Networks: pretrained backbones, the classifier around them, and how it is trained."""
+"""The classifier, its backbones and schedules, and what uses a trained one."""
+
+from hymenoptera.models.classifier import ImageClassifier
+from hymenoptera.models.predictor import Prediction, Predictor
+
+__all__ = ["ImageClassifier", "Prediction", "Predictor"]

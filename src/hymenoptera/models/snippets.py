@@ -1,4 +1,4 @@
-"""Ten lines that use an exported file without this project."""
+"""A dozen lines that use an exported file without this project."""
 
 from pathlib import Path
 
@@ -6,51 +6,50 @@ from hymenoptera.models.export import ExportFormat
 
 _LOADING = {
     "onnx": """\
-import json, sys, numpy as np, onnxruntime
-from PIL import Image, ImageOps
+import onnxruntime
 network = onnxruntime.InferenceSession({path!r})
-facts = json.loads(network.get_modelmeta().custom_metadata_map["hymenoptera"])
-""",
-    "torchscript": """\
-import json, sys, numpy as np, torch
-from PIL import Image, ImageOps
-network = torch.jit.load({path!r}, _extra_files=(extra := {{"hymenoptera.json": ""}}))
-facts = json.loads(extra["hymenoptera.json"])
+about = json.loads(network.get_modelmeta().custom_metadata_map["hymenoptera"])
 """,
     "pt2": """\
-import json, sys, numpy as np, torch
-from PIL import Image, ImageOps
+import torch
 program = torch.export.load({path!r}, extra_files=(extra := {{"hymenoptera.json": ""}}))
-network, facts = program.module(), json.loads(extra["hymenoptera.json"])
+network, about = program.module(), json.loads(extra["hymenoptera.json"])
 """,
     "safetensors": """\
-import json, sys, numpy as np, torch, safetensors.torch as st, torchvision.models as models
-from PIL import Image, ImageOps
-facts = json.loads(st.safe_open({path!r}, "pt").metadata()["hymenoptera"])
-(network := models.get_model(facts["backbone"], num_classes=len(facts["classes"])).eval()\
-).load_state_dict(st.load_file({path!r}))
+import torch, safetensors.torch as st, torchvision.models as models
+about = json.loads(st.safe_open({path!r}, "pt").metadata()["hymenoptera"])
+network = models.get_model(about["backbone"], num_classes=len(about["classes"])).eval()
+network.load_state_dict(st.load_file({path!r}))
 """,
 }
+# the same as hymenoptera.data.images.upright_rgb and Preprocessing.eval_transform
 _PREPARING = """\
-picture = ImageOps.exif_transpose(Image.open(sys.argv[1])).convert("RGB")
-size = [int(side * facts["resize_px"] / min(picture.size)) for side in picture.size]
-x, y, crop = *(round((side - facts["crop_px"]) / 2) for side in size), facts["crop_px"]
-pixels = picture.resize(size, facts["interpolation_code"]).crop((x, y, x + crop, y + crop))
-image = ((np.array(pixels) / 255 - facts["mean"]) / facts["std"]).transpose(2, 0, 1)[None]
+image = ImageOps.exif_transpose(Image.open(sys.argv[1]))
+if image.mode.startswith("I"):  # 16 bit
+    image = Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
+most = about["max_aspect"] * min(image.size)
+x, y = (max(0, side - most) // 2 for side in image.size)
+image = image.convert("RGB").crop((x, y, x + min(most, image.width), y + min(most, image.height)))
+size = [int(side * about["resize_px"] / min(image.size)) for side in image.size]
+x, y, crop = *(round((side - about["crop_px"]) / 2) for side in size), about["crop_px"]
+pixels = image.resize(size, about["interpolation_code"]).crop((x, y, x + crop, y + crop))
+images = ((np.array(pixels) / 255 - about["mean"]) / about["std"]).transpose(2, 0, 1)[None]
 """
-_COMPUTING = {
-    "onnx": 'shares = np.exp(np.float64(network.run(None, {"images": np.float32(image)})[0][0]))',
-    "torch": "shares = np.exp(network(torch.tensor(image).float())[0].detach().double().numpy())",
-}
-_PRINTING = '; print(dict(zip(facts["classes"], (shares / shares.sum()).tolist())))'
 
 
 def snippet(form: ExportFormat, path: Path) -> str:
-    """A program that prints the probabilities of the picture it is given.
+    """A program that prints the probabilities of the image it is given.
 
     Args:
         form: the file's format.
         path: the file, as the program will name it.
     """
-    loading = _LOADING[form].format(path=str(path))
-    return loading + _PREPARING + _COMPUTING["onnx" if form == "onnx" else "torch"] + _PRINTING
+    computing = "network(torch.tensor(images).float())[0].detach().numpy()"
+    if form == "onnx":
+        computing = 'network.run(None, {"images": np.float32(images)})[0][0]'
+    return (
+        "import json, sys, numpy as np\nfrom PIL import Image, ImageOps\n"
+        f"{_LOADING[form].format(path=str(path))}{_PREPARING}logits = {computing}\n"
+        "weights = np.exp(np.float64(logits) - np.max(logits))\n"
+        'print(dict(zip(about["classes"], (weights / weights.sum()).tolist())))'
+    )

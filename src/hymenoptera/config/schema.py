@@ -1,0 +1,182 @@
+"""What the value of each key may be: kinds of values, and the keys that are of each kind."""
+
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hymenoptera.errors import nearest
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a value may be: one of some words, or what a check lets through."""
+
+    wanted: str = ""  # what the check lets through; empty if only the words are valid
+    check: Callable[[Any], bool] = lambda value: False
+    words: tuple[Any, ...] = ()
+
+    def fault(self, value: Any) -> str | None:
+        """What is wrong with a value; None if it is valid."""
+        if any(value == word and type(value) is type(word) for word in self.words):
+            return None
+        if self.check(value):
+            return None
+        texts = [shown(word) for word in self.words]
+        if not self.wanted:
+            return f"there is no such value. {nearest(shown(value), texts)}"
+        return f"it must be {' or '.join([self.wanted, *texts])}."
+
+
+def shown(value: Any) -> str:
+    """A value as it is typed on the command line."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(value).replace(" ", "") if isinstance(value, list | Mapping) else str(value)
+
+
+def _is_number(value: Any) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and math.isfinite(value)
+
+
+def _is_whole(value: Any) -> bool:
+    return _is_number(value) and isinstance(value, int) and value < 2**32
+
+
+def _number(limits: str, check: Callable[[float], bool]) -> Kind:
+    return Kind(f"a number {limits}", lambda value: _is_number(value) and check(value))
+
+
+def _whole(low: int, *words: Any) -> Kind:
+    wanted = f"a whole number of {low} or more"
+    return Kind(wanted, lambda value: _is_whole(value) and value >= low, words)
+
+
+def _pattern(wanted: str, regex: str) -> Kind:
+    return Kind(wanted, lambda value: re.fullmatch(regex, shown(value)) is not None)
+
+
+def _one_of(*words: Any) -> Kind:
+    return Kind(words=words)
+
+
+def _is_crop_scale(value: Any) -> bool:
+    is_pair = isinstance(value, list) and len(value) == 2 and all(map(_is_number, value))
+    return is_pair and 0 < value[0] <= value[1] <= 1
+
+
+def _is_unfreeze_epochs(value: Any) -> bool:
+    epochs = value if isinstance(value, list) else [value]
+    return all(_is_whole(epoch) and epoch >= 1 for epoch in epochs) and epochs == sorted(epochs)
+
+
+def _by_key(*table: tuple[Kind, str]) -> dict[str, Kind]:
+    return {key: kind for kind, keys in table for key in keys.split()}
+
+
+BACKBONES = (
+    *("resnet18", "resnet34", "resnet50", "mobilenet_v3_small"),
+    *("efficientnet_b0", "convnext_tiny", "vit_b_16"),
+)
+ANYTHING = Kind(check=lambda value: True)  # the class that takes the value checks it
+SWITCH = _one_of(True, False)
+SWITCH_OR_NULL = _one_of(True, False, None)
+TEXT = Kind("a text that is not empty", lambda value: isinstance(value, str) and value.strip() > "")
+TEXT_OR_NULL = Kind(TEXT.wanted, TEXT.check, (None,))
+POSITIVE = _number("above 0", lambda value: value > 0)
+NOT_NEGATIVE = _number("of 0 or more", lambda value: value >= 0)
+FRACTION = _number("from 0 to 1", lambda value: 0 <= value <= 1)
+SHARE = _number("above 0 and 1 or less", lambda value: 0 < value <= 1)
+PART = _number("of 0 or more and below 1", lambda value: 0 <= value < 1)
+CROP_SCALE = Kind(
+    "two numbers above 0 and 1 or less, the smaller one first, such as [0.08,1.0]", _is_crop_scale
+)
+UNFREEZE_EPOCHS = Kind(
+    "an epoch from 1 for all stages, or a list of them for the topmost first: [1,3]",
+    _is_unfreeze_epochs,
+)
+DEVICES = _pattern(
+    "auto, a number of devices, -1 for all, or indices such as [0,1]",
+    r"auto|-1|[1-9]\d*|\d+(,\d+)*,|\d+(,\d+)+|\[\d+(,\d+)*]",
+)
+
+TRAINER = _by_key(  # every option that pytorch_lightning.Trainer documents; it checks many itself
+    (_one_of("auto", "cpu", "gpu", "cuda", "mps", "tpu"), "accelerator"),
+    (DEVICES, "devices"),
+    (_whole(1, -1, None), "max_epochs"),
+    (_whole(1, -1), "max_steps"),
+    (_whole(1, None), "num_nodes accumulate_grad_batches check_val_every_n_epoch"),
+    (_whole(0, None), "min_epochs min_steps log_every_n_steps"),
+    (_whole(0, -1, None), "num_sanity_val_steps"),
+    (_whole(0), "reload_dataloaders_every_n_epochs"),
+    (Kind(NOT_NEGATIVE.wanted, NOT_NEGATIVE.check, (None,)), "gradient_clip_val"),
+    (SWITCH_OR_NULL, "enable_checkpointing enable_progress_bar enable_model_summary benchmark"),
+    (SWITCH_OR_NULL, "enable_autolog_hparams inference_mode barebones sync_batchnorm"),
+    (SWITCH_OR_NULL, "use_distributed_sampler detect_anomaly"),
+    (_one_of(True, False, "warn", None), "deterministic"),
+    (ANYTHING, "strategy precision logger callbacks plugins profiler model_registry max_time"),
+    (ANYTHING, "fast_dev_run limit_train_batches limit_val_batches limit_test_batches"),
+    (ANYTHING, "limit_predict_batches overfit_batches val_check_interval default_root_dir"),
+    (ANYTHING, "gradient_clip_algorithm"),
+)
+RULES = _by_key(
+    (SWITCH, "report transfer.cache sweep.pruning optimizer.nesterov"),
+    (_one_of("fail", "halve"), "out_of_memory"),
+    (_one_of(False, True, "cuda_graphs"), "compile model.compile"),
+    (_one_of("auto", True, False), "channels_last model.channels_last"),
+    (_one_of("grid", "optuna"), "sweep.search"),
+    (_one_of("fail", "skip"), "data.on_error"),
+    (_one_of("auto", "none", "ram", "disk"), "data.cache"),
+    (_one_of("auto", "cpu", "device"), "data.augment_on"),
+    (_one_of(*BACKBONES), "model.backbone"),
+    (_one_of(None), "find_lr"),
+    (TEXT, "data._target_ data.source data.folder data.file data.path data.hub_folder"),
+    (TEXT, "data.image_column data.label_column data.train_split data.cache_folder"),
+    (TEXT, "model._target_ model.weights optimizer._target_ trainer._target_"),
+    (TEXT, "transfer.cache_folder"),
+    (TEXT_OR_NULL, "resume message.begin message.end data.root data.name data.revision"),
+    (TEXT_OR_NULL, "data.split_column data.val_split data.test_split scheduler._target_"),
+    (_pattern("a folder's name", r"\w[\w.-]*"), "sweep.name"),
+    (_whole(0), "seed data.seed model.seed data.split_seed data.drawing_seed"),
+    (_whole(0, None), "transfer.views data.views data.fold"),
+    (_whole(0, "auto"), "data.num_workers"),
+    (_whole(1), "data.batch_size data.eval_batch_size data.train_per_class data.val_per_class"),
+    (_whole(1), "scheduler.step_epochs"),
+    (_whole(1, None), "sweep.trials"),
+    (_whole(2, None), "data.folds"),
+    (_whole(20), "find_lr.steps"),
+    (_whole(32), "data.size_px"),
+    (_whole(32, "auto"), "data.cache_size"),
+    (_whole(32, None), "model.image_size"),
+    (POSITIVE, "optimizer.lr find_lr.min_lr find_lr.max_lr"),
+    (NOT_NEGATIVE, "loss.mixup model.mixup loss.cutmix model.cutmix optimizer.weight_decay"),
+    (FRACTION, "data.flip_probability optimizer.momentum scheduler.warmup_fraction"),
+    (SHARE, "transfer.lr_decay model.lr_decay scheduler.gamma"),
+    (PART, "loss.label_smoothing model.label_smoothing data.test_fraction"),
+    (_number("above 0 and below 1", lambda value: 0 < value < 1), "data.val_fraction"),
+    (CROP_SCALE, "data.crop_scale"),
+    (UNFREEZE_EPOCHS, "transfer.unfreeze_epochs model.unfreeze_epochs"),
+) | {f"trainer.{name}": kind for name, kind in TRAINER.items()}
+
+OPEN_NODES = (  # may have any keys: those of the class that they name
+    *("optimizer", "scheduler", "callbacks", "logger"),
+    *("model.optimizer", "model.scheduler", "model.scheduler_config"),
+    *(f"trainer.{name}" for name in TRAINER),
+)
+TOP_LEVEL = {key.split(".")[0] for key in RULES} | {"callbacks", "logger"}
+
+
+def leaves(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Values of a config by their dotted keys; a list is a value."""
+    values: dict[str, Any] = {}
+    for name, value in config.items():
+        is_node = isinstance(value, Mapping)
+        values |= leaves(value, f"{prefix}{name}.") if is_node else {f"{prefix}{name}": value}
+    return values
+
+
+def is_below(key: str, nodes: Iterable[str]) -> bool:
+    """Whether a dotted key is one of some nodes, or in one."""
+    return f"{key}.".startswith(tuple(f"{node}." for node in nodes))

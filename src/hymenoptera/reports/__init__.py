@@ -1,0 +1,1 @@
+"""What a finished run or sweep says: record, metrics, statistics, tables, pages."""

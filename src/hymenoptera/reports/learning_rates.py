@@ -1,0 +1,82 @@
+"""A learning rate, read off the smoothed losses of a range test."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from hymenoptera.files import write_file
+from hymenoptera.reports.figures import learning_rate_figure
+from hymenoptera.reports.record import command_line, write_csv
+from hymenoptera.reports.tables import format_path
+
+
+def write_search(
+    folder: Path,
+    learning_rates: Sequence[float],
+    losses: Sequence[float],
+    overrides: Sequence[str] | None,
+) -> list[str]:
+    """Write find_lr.csv and find_lr.png, and say which learning rates they suggest.
+
+    Args:
+        folder: of the files.
+        learning_rates: of each step, growing.
+        losses: smoothed, one for each learning rate.
+        overrides: of the search's command line; None if there was none.
+
+    Returns:
+        Lines for the console; the last is the command that trains with the valley's suggestion.
+    """
+    suggestions = {rule: read(learning_rates, losses) for rule, read in RULES.items()}
+    rows = [[repr(lr), repr(loss)] for lr, loss in zip(learning_rates, losses, strict=True)]
+    write_csv(folder / "find_lr.csv", [["lr", "loss"], *rows])
+    image = io.BytesIO()
+    learning_rate_figure(learning_rates, losses, suggestions).savefig(image, format="png", dpi=120)
+    write_file(folder / "find_lr.png", image.getvalue())
+    lines = {rule: f"{lr:.2g}" for rule, lr in suggestions.items()}
+    lines["curve"] = str(format_path(folder / "find_lr.png"))
+    if overrides is not None:
+        lines["train"] = _command(overrides, suggestions["valley"])
+    return [f"{name:<10} {text}" for name, text in lines.items()]
+
+
+def steepest(learning_rates: Sequence[float], losses: Sequence[float]) -> float:
+    """The learning rate at which the loss falls fastest, before it is at its lowest."""
+    end = max(2, int(np.argmin(losses)) + 1)
+    return float(learning_rates[int(np.argmin(np.gradient(losses)[:end]))])
+
+
+def valley(learning_rates: Sequence[float], losses: Sequence[float]) -> float:
+    """The learning rate two thirds down the longest way on which the loss falls.
+
+    The way is the longest falling subsequence of the losses, which may step over small rises.
+    Source: the rule that fastai calls valley, described in its documentation.
+    """
+    ways: list[list[int]] = []  # the longest that ends at each step
+    for end, loss in enumerate(losses):
+        above = [way for way in ways if losses[way[-1]] > loss]
+        ways.append([*max(above, key=len, default=[]), end])
+    longest = max(ways, key=len)
+    return float(learning_rates[longest[min(len(longest) - 1, len(longest) * 2 // 3)]])
+
+
+RULES = {"steepest": steepest, "valley": valley}
+
+
+def _command(overrides: Sequence[str], lr: float) -> str:
+    """The command that trains as the search did, with a learning rate in its place."""
+    kept = []
+    for override in overrides:
+        key, _, value = override.partition("=")
+        name = key.lstrip("+~")
+        if name == "experiment":  # perhaps a list, of which the search is one
+            names = [one.strip() for one in value.strip("[]").split(",")]
+            names = [one for one in names if one != "find_lr"]
+            override = f"{key}={names[0]}" if len(names) == 1 else f"{key}=[{','.join(names)}]"
+            if not names:
+                continue
+        if name != "optimizer.lr" and name.partition(".")[0] != "find_lr":
+            kept.append(override)
+    return command_line([*kept, f"optimizer.lr={lr:.2g}"], new_folder=True)

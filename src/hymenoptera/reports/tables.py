@@ -1,0 +1,126 @@
+"""Tables, durations, intervals and paths as text for the console."""
+
+import io
+import sys
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import zip_longest
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+MAX_WIDTH = 1000  # characters of a line: a pipe has no width
+MIN_COLUMN = 12  # characters of a column that may be broken
+MAX_CLASSES = 12  # in a confusion matrix on the console
+
+
+def measures_table(measures: Mapping[str, Any]) -> str:
+    """What `metrics.measure` gives, as text; with `recorded`, the accuracy in the run's record."""
+    summary = (
+        f"accuracy  {format_percent(measures['accuracy'])} ({measures['correct']} of "
+        f"{measures['count']}), 95 % Wilson interval {format_interval(measures['interval'])}"
+    )
+    if (recorded := measures.get("recorded")) is not None:
+        same = recorded == measures["accuracy"]
+        summary += "\nrecorded  "
+        summary += "the same" if same else f"{format_percent(recorded)}: not the same"
+    tables, classes = [metric_rows(measures), class_rows(measures)], list(measures["per_class"])
+    if len(classes) <= MAX_CLASSES:
+        rows = [[name, *map(str, measures["confusion"][i])] for i, name in enumerate(classes)]
+        tables.append([["true / predicted", *classes], *rows])
+    return "\n\n".join([summary, *map(format_table, tables)])
+
+
+def metric_rows(measures: Mapping[str, Any]) -> list[list[str]]:
+    """Each metric of `metrics.measure`, with its interval; the first row is the head."""
+    return [["metric", "value", "95 % interval"]] + [
+        [name.replace("_", " "), f"{m['value']:.4f}", "{:.4f} to {:.4f}".format(*m["interval"])]
+        for name, m in measures["metrics"].items()
+    ]
+
+
+def class_rows(measures: Mapping[str, Any]) -> list[list[str]]:
+    """The metrics of each class, from `metrics.measure`; the first row is the head."""
+    rows = [["class", "images", "recall", "95 % interval", "precision", "95 % interval"]]
+    for name, found in measures["per_class"].items():
+        row = [name, str(found["count"])]
+        for one in (found["recall"], found["precision"]):
+            row.append(format_percent(one["value"]) if one else "")
+            row.append(format_interval(one["interval"]) if one else "")
+        rows.append(row)
+    return rows
+
+
+def make_table(
+    head: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    right: Collection[str] = (),
+    styles: Iterable[str] = (),
+) -> "Table":
+    """A table as rich prints it; the columns in `right` are aligned there, and never broken."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    for name in head:
+        if name in right:
+            table.add_column(name, justify="right", no_wrap=True)
+        else:
+            table.add_column(name, overflow="fold", min_width=min(len(name), MIN_COLUMN))
+    for row, style in zip_longest(rows, styles, fillvalue=""):
+        table.add_row(*map(Text, row), style=style)
+    return table
+
+
+def format_table(rows: Sequence[Sequence[str]]) -> str:
+    """A table as text, as wide as it needs to be; its head is the first row."""
+    from rich.console import Console
+
+    file = io.StringIO()
+    Console(file=file, width=MAX_WIDTH, color_system=None).print(make_table(rows[0], rows[1:]))
+    return "\n".join(line.rstrip() for line in file.getvalue().splitlines()).strip("\n")
+
+
+def format_percent(share: float) -> str:
+    """A share on the scale 0 to 1: "94.8 %"."""
+    return f"{100 * share:.1f} %"
+
+
+def format_interval(interval: Sequence[float]) -> str:
+    """An interval on the scale 0 to 1 in percent: "89.2 to 96.9 %"."""
+    return f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f} %"
+
+
+def format_duration(seconds: float) -> str:
+    """Seconds as a person says them: "48 s", "15 min 50 s", "2 h 05 min"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def format_size(size_bytes: float) -> str:
+    """A number of bytes: "310 MB", "1.2 GB"."""
+    unit, name = (1e9, "GB") if size_bytes >= 1e9 else (1e6, "MB")
+    return f"{size_bytes / unit:.{1 if size_bytes < 10 * unit else 0}f} {name}"
+
+
+def format_count(count: int) -> str:
+    """A number of parameters: "11.2 M", "1.0 k"."""
+    unit, name = (1e6, "M") if count >= 1e6 else (1e3, "k")
+    return f"{count / unit:.1f} {name}"
+
+
+def format_path(path: Path | str) -> Path:
+    """A path as the user can name it from where the command was given."""
+    here, whole = Path.cwd(), Path(path).expanduser().absolute()
+    if "hydra.core.hydra_config" in sys.modules:  # with hydra.job.chdir the process moves
+        from hydra.core.hydra_config import HydraConfig
+
+        here = Path(HydraConfig.get().runtime.cwd) if HydraConfig.initialized() else here
+    return whole.relative_to(here) if whole.is_relative_to(here) else whole

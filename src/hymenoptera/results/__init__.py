@@ -1,1 +1,0 @@
-"""What a finished run or sweep says: records, statistics, tables. Reads files, needs no torch."""

@@ -1,0 +1,73 @@
+"""Help, the composed config, Hydra's own habits, and what is imported for them."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from conftest import ROOT, Ended
+
+Run = Callable[..., Ended]
+
+
+def test_help_names_every_group_with_its_options_and_six_examples(train: Run) -> None:
+    ended = train("--help")
+    assert ended.status == 0
+    for group in (p for p in (ROOT / "conf").iterdir() if p.is_dir() and p.name != "hydra"):
+        line = next(li for li in ended.out.splitlines() if li.startswith(f"{group.name}: "))
+        assert line.split(": ")[1].split(", ") == sorted(p.stem for p in group.glob("*.yaml"))
+    assert ended.out.split("Examples")[1].count("python train.py") >= 6
+    assert max(map(len, ended.out.splitlines())) <= 100
+    assert train("--help", "seed=1").out == ended.out  # which Hydra prints
+
+
+def test_the_examples_of_the_help_page_compose(train: Run) -> None:
+    examples = train("--help").out.split("Examples")[1].splitlines()
+    commands = [li.strip().split("   ")[0] for li in examples if li.strip().startswith("python")]
+    for command in commands:
+        arguments = [a.split(",")[0] for a in command.split()[2:] if a != "-m"]
+        if not any(a.startswith("resume=") for a in arguments):
+            ended = train("--cfg", "job", *arguments)
+            assert ended.status == 0, ended.err
+
+
+def test_the_article_is_the_default(train: Run) -> None:
+    default = train("--cfg", "job").out
+    assert "lr: 0.0001" in default
+    assert "max_epochs: 20" in default
+    assert train("--cfg", "job", "experiment=article").out == default
+    assert train("--cfg", "job", "+experiment=article").out == default
+
+
+def test_sources_from_the_environment_and_home(train: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HYMENOPTERA_SOURCE", "/my/ants.zip")
+    shown = train("--cfg", "job", "--resolve", "--package", "data", "data.folder=~/images").out
+    assert "source: /my/ants.zip" in shown
+    assert f"folder: {Path.home()}/images" in shown
+
+
+@pytest.mark.parametrize("plus", ["", "+", "++"])
+def test_an_option_of_the_trainer_needs_no_plus_and_may_have_one(train: Run, plus: str) -> None:
+    ended = train(f"{plus}trainer.max_steps=7", f"{plus}trainer.max_epochs=3", "--cfg", "job")
+    assert "max_steps: 7" in ended.out
+    assert "max_epochs: 3" in ended.out
+
+
+def test_no_heavy_import_before_a_valid_config_exists(tmp_path: Path) -> None:
+    program = f"""
+import runpy, sys
+for line in (["--help"], ["--cfg", "job"], ["optimizer.lrr=1"], ["optimizer.lr=0"]):
+    try:
+        sys.argv[1:] = line
+        runpy.run_path({str(ROOT / "train.py")!r}, run_name="__main__")
+    except SystemExit:
+        pass
+    heavy = {{"torch", "torchvision", "pytorch_lightning", "tensorboard", "numpy", "PIL", "scipy"}}
+    assert not heavy & set(sys.modules), line
+"""
+    command = [sys.executable, "-c", program]
+    environment = {"PYTHONPATH": str(ROOT), "PATH": ""}
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert ended.returncode == 0, ended.stderr

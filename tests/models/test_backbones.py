@@ -1,0 +1,144 @@
+"""Every backbone through the one mechanism; weights files that fit, nearly fit and do not."""
+
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from torchvision.models import get_model, get_model_weights
+
+from hymenoptera.config.schema import BACKBONES
+from hymenoptera.errors import ConfigError
+from hymenoptera.models import ImageClassifier, backbones
+from hymenoptera.models.backbones import build_backbone
+from hymenoptera.models.stages import find_stages
+
+FEATURES = {
+    "resnet18": 512,
+    "resnet34": 512,
+    "resnet50": 2048,
+    "mobilenet_v3_small": 1024,
+    "efficientnet_b0": 1280,
+    "convnext_tiny": 768,
+    "vit_b_16": 768,
+}
+STAGES = {"mobilenet_v3_small": 5, "efficientnet_b0": 5, "vit_b_16": 13}  # others: 4
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_a_classifier_computes_what_torchvision_does(name: str) -> None:
+    """Backbone and head with a network's weights give that network's logits."""
+    torch.manual_seed(0)
+    size_px = 224 if name == "vit_b_16" else 64
+    classifier = ImageClassifier("abcde", name, "none", size_px).eval()
+    assert classifier.head.in_features == FEATURES[name]
+    with torch.device("meta"):
+        network = get_model(name, num_classes=5).eval()
+    head = [key for key in network.state_dict() if key.endswith(".weight")][-1]
+    state = {head.replace("weight", k): v for k, v in classifier.head.state_dict().items()}
+    network.load_state_dict({**classifier.backbone.state_dict(), **state}, assign=True)
+    images = torch.randn(2, 3, size_px, size_px)
+    with torch.inference_mode():
+        assert torch.equal(classifier(images), network(images))
+        assert torch.equal(classifier(classifier.features(images)), network(images))
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_every_parameter_and_layer_is_in_one_stage(name: str) -> None:
+    backbone = build_backbone(name, None).network
+    stages = find_stages(backbone)
+    assert len(stages) == STAGES.get(name, 4)
+    parameters = [name for stage in stages for name in stage.parameters]
+    assert parameters == [name for name, _ in backbone.named_parameters()]
+    blocks = [backbone.get_submodule(name) for stage in stages for name in stage.modules]
+    layers = [layer for block in blocks for layer in block.modules()]
+    assert len(layers) == len(set(layers))
+    leaves = {m for m in backbone.modules() if not list(m.children())}
+    assert leaves <= set(layers)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_preprocessing_is_that_of_the_weights(name: str) -> None:
+    pixels = torch.randint(256, (300, 280, 3), generator=torch.manual_seed(0), dtype=torch.uint8)
+    image = Image.fromarray(pixels.numpy())
+    ours = build_backbone(name, None).preprocessing.eval_transform()(image)
+    theirs = get_model_weights(name).DEFAULT.transforms()(image)
+    assert torch.allclose(ours, theirs, atol=1e-6)
+
+
+def test_another_input_size_keeps_the_margin() -> None:
+    preprocessing = build_backbone("resnet18", "none", 64).preprocessing
+    assert (preprocessing.crop_px, preprocessing.resize_px) == (64, 73)
+
+
+def test_what_cannot_be_built_is_one_line() -> None:
+    with pytest.raises(ConfigError, match="224 px images only"):
+        build_backbone("vit_b_16", "none", 96)
+    with pytest.raises(ConfigError, match="Did you mean resnet18"):
+        build_backbone("resnet81")
+    with pytest.raises(ConfigError, match="no linear head"):
+        build_backbone("squeezenet1_0")
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_a_file_of_weights_is_loaded(tmp_path: Path, suffix: str) -> None:
+    """A head of another size gives way; one of the same size is taken over."""
+    state = get_model("resnet18", num_classes=4).state_dict()
+    path = tmp_path / f"weights{suffix}"
+    torch.save(state, path) if suffix == ".pth" else save_file(state, path)
+    other = ImageClassifier("ab", weights=str(path))
+    assert torch.equal(
+        other.backbone.state_dict()["layer4.0.conv1.weight"], state["layer4.0.conv1.weight"]
+    )
+    assert other.weights_id.startswith(f"weights{suffix} sha256:")
+    assert other.head_is_new
+    assert other.head.weight.shape == (2, 512)
+    same = ImageClassifier("abcd", weights=str(path))
+    assert not same.head_is_new
+    assert torch.equal(same.head.weight, state["fc.weight"])
+
+
+class Code:
+    """Runs something when it is unpickled."""
+
+    def __reduce__(self) -> tuple[object, tuple[str, ...]]:
+        return print, ("this must not run",)
+
+
+def test_files_that_do_not_fit_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "weights.pth"
+    with pytest.raises(ConfigError, match="no such file"):
+        build_backbone("resnet18", str(path))
+    state = get_model("resnet18").state_dict()
+    for change, word in (
+        ({"conv1.weight": torch.zeros(64, 1, 7, 7)}, r"another shape \(conv1.weight\)"),
+        ({"bn1.bias": torch.full((64,), float("nan"))}, "bn1.bias has values that are not finite"),
+        ({"more": torch.zeros(1)}, r"keys are not the model's \(more\)"),
+        ({"conv1.weight": 3}, "cannot be read as a state dict"),
+        ({"conv1.weight": Code()}, "cannot be read"),
+    ):
+        torch.save({**state, **change}, path)
+        with pytest.raises(ConfigError, match=word):
+            build_backbone("resnet18", str(path))
+    path.write_bytes(pickle.dumps(Code()))
+    with pytest.raises(ConfigError, match="cannot be read"):
+        build_backbone("resnet18", str(path))
+    assert capsys.readouterr().out == ""
+
+
+def test_weights_that_cannot_be_downloaded_say_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(url: str, path: str, prefix: str) -> None:
+        raise OSError(101, "Network is unreachable")
+
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    monkeypatch.setattr(backbones.torch.hub, "download_url_to_file", fail)
+    with pytest.raises(ConfigError, match=r"unreachable(.|\n)*model.weights=FILE") as raised:
+        build_backbone("resnet18", "imagenet")
+    assert len(str(raised.value).splitlines()) <= 3
+    assert not (tmp_path / "hub").exists()
