@@ -142,7 +142,9 @@ def children_of(process: int) -> list[int]:
     return [int(one) for one in text.split()]
 
 
-@pytest.mark.parametrize("launcher", ["torchrun", "Lightning"])
+@pytest.mark.parametrize(
+    "launcher", ["torchrun", pytest.param("Lightning", marks=pytest.mark.torture)]
+)
 def test_a_killed_process_ends_the_run_and_is_named(
     tmp_path: Path, odd: Path, launcher: str
 ) -> None:

@@ -21,7 +21,6 @@ def article(tmp_path_factory: pytest.TempPathFactory, real_archive: Path) -> tup
         f"model.weights={os.environ.get(WEIGHTS, 'none')}",
         "trainer.max_epochs=1",
         "+trainer.limit_train_batches=2",
-        "+trainer.limit_val_batches=1",
         "hydra.run.dir=run",
     )
     return run("train.py", overrides, folder, {}), folder / "run"

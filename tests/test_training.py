@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 from google.protobuf import text_format
-from hymenoptera.models.checkpoint import load_classifier
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar import layout_pb2
@@ -20,6 +19,7 @@ from tensorboard.plugins.projector import projector_config_pb2
 
 from conftest import Ended, wait_for, write_images
 from hymenoptera.data.manifest import manifest_hash, read_manifest
+from hymenoptera.models.checkpoint import load_classifier
 
 Run = Callable[..., Ended]
 
@@ -153,7 +153,8 @@ def test_the_training_loss_is_the_mean_over_images(
     steps = [
         event.value for event in EventAccumulator(str(run)).Reload().Scalars("train/loss_step")
     ]
-    for row, losses in zip(csv.DictReader((run / "metrics.csv").open()), (steps[:3], steps[3:])):
+    rows = list(csv.DictReader((run / "metrics.csv").open()))
+    for row, losses in zip(rows, (steps[:3], steps[3:]), strict=True):
         mean = np.average(losses, weights=[10, 10, 4])
         assert float(row["train/loss"]) == pytest.approx(mean, rel=1e-5)
 

@@ -101,9 +101,16 @@ def test_columns_of_any_name_and_splits_of_any_spelling(
     ]
     renamed[0]["part"] = "test"
     file = write_table(tmp_path / "t.csv", renamed)
-    columns = {"image_column": "path", "label_column": "kind", "split_column": "part"}
+    columns: dict[str, str | None] = {
+        "image_column": "path",
+        "label_column": "kind",
+        "split_column": "part",
+    }
     module = set_up(TableDataModule(file=str(file), root=str(images), **columns, **OPTIONS))
     assert [len(part) for part in (module.train, module.val, module.test)] == [23, 12, 1]
+    columns["split_column"] = None
+    module = set_up(TableDataModule(file=str(file), root=str(images), **columns, **OPTIONS))
+    assert [len(part) for part in (module.train, module.val, module.test)] == [30, 6, 0]
 
 
 def test_without_a_split_column_a_share_of_each_class_validates(

@@ -67,7 +67,7 @@ def fitted(model, run, data) -> list[float]:
         (partial(of_torch.ReduceLROnPlateau, mode="max", patience=0, factor=0.5, threshold=9.0),
          [0.1, 0.1, 0.05]),
     ],
-    ids=lambda value: str(getattr(value, "func", "")),
+    ids=lambda value: getattr(getattr(value, "func", None), "__name__", ""),
 )  # fmt: skip
 def test_torch_s_schedulers_count_epochs(make, expected, head, trainer, features, steps) -> None:
     """Fault 13; ReduceLROnPlateau follows val/loss, here as if it had to grow tenfold."""
@@ -83,7 +83,7 @@ def test_torch_s_schedulers_count_epochs(make, expected, head, trainer, features
         of_torch.OneCycleLR,
         schedulers.cosine,
     ],
-    ids=str,
+    ids=lambda value: getattr(value, "__name__", None),
 )
 @pytest.mark.parametrize(
     ("options", "total", "per_epoch"),
@@ -96,7 +96,7 @@ def test_torch_s_schedulers_count_epochs(make, expected, head, trainer, features
         ({"max_epochs": 3, "val_check_interval": 0.4}, 15, 5),
         ({"fast_dev_run": True}, 1, 1),
     ],
-    ids=str,
+    ids=lambda value: getattr(value, "__name__", None),
 )
 def test_schedules_fill_the_run(
     make, options, total, per_epoch, head, trainer, features, steps
@@ -140,7 +140,7 @@ def test_a_plateau_waits_for_its_validation(head, trainer, features, steps) -> N
         (of_torch.CosineAnnealingLR, {"max_epochs": 1}, "CosineAnnealingLR cannot be built"),
         (partial(of_torch.StepLR, 1, 1, 1, 1), {"max_epochs": 1}, "StepLR cannot be built"),
     ],
-    ids=str,
+    ids=lambda value: getattr(value, "__name__", None),
 )
 def test_a_scheduler_that_cannot_be_built_is_one_line(
     make, options, words, head, trainer, features

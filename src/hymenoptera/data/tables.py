@@ -38,7 +38,8 @@ class TableDataModule(ImageDataModule):
         super().__init__(**options)
         self._file = Path(file).expanduser()
         self._root = self._file.parent if root is None else Path(root).expanduser()
-        self._columns = (image_column, label_column, split_column)
+        self._columns = (image_column, label_column)
+        self._split_column = split_column
 
     def find(self) -> Found:
         """The images that the table lists.
@@ -46,14 +47,14 @@ class TableDataModule(ImageDataModule):
         Raises:
             ConfigError: it cannot be read, or lacks a column, a value, or two classes.
         """
-        image_column, label_column, split_column = self._columns
-        table = read_table(self._file, self._columns)
-        names = values_of(self._file, table, image_column)
+        (image_column, label_column), split_column = self._columns, self._split_column
+        table = read_table(self._file, (*self._columns, split_column or ""))
+        names = [str(name) for name in values_of(self._file, table, image_column)]
         repeated, times = Counter(names).most_common(1)[0]
         if times > 1:
             raise ConfigError(f"{self._file} lists {repeated} more than once.")
         rows = {"train": list(range(len(names)))}
-        if split_column in table.column_names or split_column not in ("split", None):
+        if split_column and (split_column != "split" or "split" in table.column_names):
             rows = _split_rows(self._file, values_of(self._file, table, split_column))
         values = values_of(self._file, table, label_column)
         labels = {split: [values[row] for row in at] for split, at in rows.items()}
