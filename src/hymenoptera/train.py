@@ -164,7 +164,10 @@ def build_trainer(
             f"set trainer=ddp, and trainer.devices and trainer.num_nodes to their numbers."
         )
     spawns = str(node.get("strategy")).startswith(SPAWNING)
-    if _in_sweep() and trainer.world_size > 1 and not spawns:
+    by_slurm = "SlurmLauncher" in str(
+        HydraConfig.get().launcher.get("_target_")
+    )  # starts all itself
+    if _in_sweep() and trainer.world_size > 1 and not spawns and not by_slurm:
         raise ConfigError(
             "Each process that Lightning starts for a job would run the whole sweep: set "
             "trainer.devices=1 or trainer.strategy=ddp_spawn."

@@ -29,7 +29,7 @@ PATHS = (  # keys whose relative paths start in the directory of the command
 
 
 def prepare(cfg: DictConfig) -> DictConfig:
-    """As `check`, for the job itself, which goes on with the config that is returned."""
+    """As `check`, for the job itself, which uses the config that is returned."""
     return OmegaConf.create(check(cfg))
 
 

@@ -77,7 +77,7 @@ def draw_scene(kind: Kind, rng: np.random.Generator, size_px: int, scale: float 
     scene = _background(rng, side)
     margin = max(0.22 if rng.random() < 0.1 else 0.07, (1 - scale) / 2)  # one in ten is cut off
     middle, turn = side * rng.uniform(0.5 - margin, 0.5 + margin, 2), rng.uniform(0, 2 * np.pi)
-    unit = side * scale * rng.normal(0.4 if kind == "ant" else 0.36, 0.02)  # alike in area
+    unit = side * scale * rng.normal(0.4 if kind == "ant" else 0.36, 0.02)  # of equal area
     axes = unit * np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
     shapes = [
         (points @ axes + middle, colour, width * unit)
