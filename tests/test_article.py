@@ -4,7 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from hymenoptera.models.checkpoint import load_classifier
 from PIL import Image
 from torch import Tensor, nn
 from torchvision import transforms
@@ -12,6 +11,7 @@ from torchvision.models import resnet18
 
 from conftest import Ended
 from hymenoptera.data import ImageFolderDataModule
+from hymenoptera.models.checkpoint import load_classifier
 
 
 def plain_loop(images: Path, preprocessing: object, epochs: int) -> nn.Module:
