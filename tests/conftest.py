@@ -1,10 +1,7 @@
 """Fixtures that every folder of tests uses: small images, and the real command line."""
 
-import io
 import multiprocessing
 import os
-import runpy
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,11 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from command_line import run_here
+
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch: in networks this small threads only wait
 
 pytest_plugins = ["torture.table"]
 
-ROOT = Path(__file__).parent.parent
 ARCHIVE = "HYMENOPTERA_TEST_ARCHIVE"
 
 
@@ -74,24 +72,6 @@ def tiny(images: Path) -> list[str]:
     return tiny_overrides(images)
 
 
-def _command(script: str, arguments: list[str], cwd: Path, environment: dict[str, str]) -> None:
-    os.setsid()
-    os.chdir(cwd)
-    os.environ.update(environment)
-    for descriptor, name in ((1, "out.txt"), (2, "err.txt")):
-        os.dup2(os.open(name, os.O_CREAT | os.O_WRONLY | os.O_TRUNC), descriptor)
-    if Path("in.txt").exists():
-        sys.stdin = io.StringIO(Path("in.txt").read_text())
-    if script == "hymenoptera":
-        from hymenoptera.cli import main
-
-        sys.argv = [script, *arguments]
-        main()
-    sys.argv = [str(ROOT / script), *arguments]  # Lightning starts other processes by it
-    sys.path.insert(0, str(ROOT))
-    runpy.run_path(str(ROOT / script), run_name="__main__")
-
-
 def start(
     script: str, arguments: tuple[str, ...], folder: Path, environment: dict[str, str]
 ) -> multiprocessing.Process:
@@ -103,7 +83,7 @@ def start(
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["torch", "torchvision", "pytorch_lightning", "tensorboard"])
     environment = {"HYDRA_FULL_ERROR": "0", **environment}
-    process = context.Process(target=_command, args=(script, [*arguments], folder, environment))
+    process = context.Process(target=run_here, args=(script, [*arguments], folder, environment))
     process.start()
     return process  # type: ignore[return-value]
 

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from conftest import ROOT, Ended
+from command_line import ROOT
+from conftest import Ended
 from hymenoptera.data import ImageFolderDataModule
 from hymenoptera.models import ImageClassifier
 

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from conftest import ROOT, Ended, start, tiny_overrides, write_images
+from command_line import ROOT
+from conftest import Ended, start, tiny_overrides, write_images
 
 FROZEN = ["experiment=head", "transfer.cache=false", "trainer.max_epochs=1", "optimizer.lr=1e-30"]
 """The same weights whatever the number of processes."""

@@ -23,6 +23,7 @@ class Kill(pl.Callback):
 
 @pytest.fixture(autouse=True)
 def _signals() -> Iterator[None]:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell ignores it
     before = [signal.getsignal(number) for number in SIGNALS]
     yield
     assert [signal.getsignal(number) for number in SIGNALS] == before

@@ -15,7 +15,8 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from conftest import ROOT, Ended
+from command_line import ROOT
+from conftest import Ended
 
 # libyaml reads conf/ in a seventh of the time, and a hundred of these tests do
 yaml.SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ROOT, Ended
+from command_line import ROOT
+from conftest import Ended
 
 Run = Callable[..., Ended]
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from conftest import ROOT
+from command_line import ROOT
 from hymenoptera.config.schema import BACKBONES, OPEN_NODES, RULES, TRAINER
 from hymenoptera.config.validation import check, prepare
 

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save
 
-from conftest import ROOT
+from command_line import ROOT
 from hymenoptera.config.arguments import for_hydra
 from hymenoptera.config.messages import explained, is_explained
 from hymenoptera.config.schema import RULES

@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from conftest import ROOT, write_images
+from command_line import ROOT
+from conftest import write_images
 
 pytestmark = pytest.mark.torture
 CALLBACKS = """

@@ -1,0 +1,27 @@
+"""The real command line, run in a process that was forked for it."""
+
+import io
+import os
+import runpy
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def run_here(script: str, arguments: list[str], cwd: Path, environment: dict[str, str]) -> None:
+    os.setsid()
+    os.chdir(cwd)
+    os.environ.update(environment)
+    for descriptor, name in ((1, "out.txt"), (2, "err.txt")):
+        os.dup2(os.open(name, os.O_CREAT | os.O_WRONLY | os.O_TRUNC), descriptor)
+    if Path("in.txt").exists():
+        sys.stdin = io.StringIO(Path("in.txt").read_text())
+    if script == "hymenoptera":
+        from hymenoptera.cli import main
+
+        sys.argv = [script, *arguments]
+        main()
+    sys.argv = [str(ROOT / script), *arguments]  # Lightning starts other processes by it
+    sys.path.insert(0, str(ROOT))
+    runpy.run_path(str(ROOT / script), run_name="__main__")
