@@ -6,7 +6,6 @@ import json
 import re
 import shlex
 import sys
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from hymenoptera.config.schema import is_below, leaves
 from hymenoptera.config.validation import check
 from hymenoptera.errors import ConfigError
 from hymenoptera.reports.jobs import FILE, Job, Manifest, read_manifest
@@ -139,12 +139,12 @@ class Composer:
         with read_write(composed), open_dict(composed):
             composed.sweep = self._config.sweep
         config = check(composed)
-        raw = _leaves(OmegaConf.to_container(composed))  # type: ignore[arg-type]
+        raw = leaves(OmegaConf.to_container(composed))  # type: ignore[arg-type]
         repeated = [key for key, value in raw.items() if REFERENCE.fullmatch(str(value))]
         return {
             key: value
-            for key, value in _leaves(config).items()
-            if not _is_below(key, [*NO_RESULT_DEPENDS_ON, *repeated])
+            for key, value in leaves(config).items()
+            if not is_below(key, [*NO_RESULT_DEPENDS_ON, *repeated])
             and not key.endswith((".dirpath", ".save_dir"))
         }
 
@@ -222,22 +222,9 @@ def _command(folder: Path) -> str:
 
 def _difference(old: dict[str, Any], new: dict[str, Any], swept: list[str]) -> str | None:
     """Say in what two configs differ apart from swept keys; None for nothing."""
+    if "experiment" in swept:  # which may set any key
+        return None
     for key in sorted({*old, *new}):
-        if old.get(key) != new.get(key) and not _is_below(key, swept):
+        if old.get(key) != new.get(key) and not is_below(key, swept):
             return f"{key} is {old.get(key)} there and {new.get(key)} here"
     return None
-
-
-def _leaves(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Leaves by their dotted keys; a list is a leaf."""
-    leaves: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            leaves.update(_leaves(value, f"{prefix}{key}."))
-        else:
-            leaves[f"{prefix}{key}"] = value
-    return leaves
-
-
-def _is_below(key: str, roots: Iterable[str]) -> bool:
-    return any(root == "experiment" or f"{key}.".startswith(f"{root}.") for root in roots)
