@@ -8,7 +8,7 @@ BENCH_VENV := .venv-bench
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo train test torture audit lint format tensorboard bench bench-full bench-env clean
+.PHONY: help install demo train test test-lowest torture audit lint format docs constraints tensorboard bench bench-full bench-env clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -33,6 +33,12 @@ train: $(INSTALLED) ## the article: a pretrained ResNet-18 on ants and bees
 test: $(INSTALLED) ## all tests; those on the real data where HYMENOPTERA_TEST_ARCHIVE names the archive
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(ARGS)
 
+test-lowest: ## the tests with the lowest versions that pyproject.toml admits, in .venv-lowest
+	@test -x $(VENV)-lowest/bin/python || $(PYTHON) -m venv $(VENV)-lowest
+	$(PYTHON) tests/lowest.py > $(VENV)-lowest/constraints.txt
+	$(VENV)-lowest/bin/python -m pip install --quiet --constraint $(VENV)-lowest/constraints.txt --editable ".[dev]"
+	$(VENV)-lowest/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(ARGS)
+
 torture: $(INSTALLED) ## minutes: every fault that is injected, and a table of what held
 	FUZZ=1 $(BIN)/python -m pytest -m "torture or fault" $(ARGS)
 
@@ -47,6 +53,13 @@ lint: $(INSTALLED) ## ruff, format, types and the direction of imports, without 
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+docs: $(INSTALLED) ## write docs/configuration.md from conf/ and the schema
+	$(BIN)/python docs/configuration.py
+
+constraints: $(INSTALLED) ## write constraints.txt from what is installed
+	{ sed -n 1p constraints.txt; $(BIN)/python -m pip freeze --exclude-editable; } > constraints.new
+	mv constraints.new constraints.txt
 
 format: $(INSTALLED) ## put the code into its format
 	$(BIN)/ruff format .
@@ -72,5 +85,5 @@ $(BENCH_VENV)/.installed: benchmarks/requirements.txt constraints.txt
 	@touch $@
 
 clean: ## remove the environments and caches; data/ and runs/ stay
-	rm -rf $(VENV) $(VENV)-audit $(BENCH_VENV) .mypy_cache .pytest_cache .ruff_cache src/*.egg-info
+	rm -rf $(VENV) $(VENV)-audit $(VENV)-lowest $(BENCH_VENV) .mypy_cache .pytest_cache .ruff_cache src/*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

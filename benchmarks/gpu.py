@@ -25,7 +25,6 @@ ROOT = Path(__file__).parent.parent
 READING = {
     "files, augmented on the CPU": ["data.cache=none"],
     "memory, augmented on the CPU": ["data.cache=ram", "data.augment_on=cpu"],
-    "mapped from disk, augmented on the CPU": ["data.cache=disk", "data.augment_on=cpu"],
     "memory, augmented on the device": ["data.cache=ram", "data.augment_on=device"],
 }
 COMPUTING = {

@@ -1,13 +1,12 @@
-"""How long a run of very many images takes to start, and how much memory: data=hub.
+"""How long a run of very many images takes to start, and how much memory: data=imagefolder.
 
 `python benchmarks/large_dataset.py` makes class folders of 10,000, 100,000 and 1,000,000 files
 (hard links to 500 images of 16 px, so that they take names and no space), and starts a process that
 does what a run does before its first step, and then reads training batches: for the first time,
-when the folder is turned into Arrow, and again, with 0 and with 4 workers. It prints a table. With
-`--imagefolder` the same for data=imagefolder, with `--library` for the loader of folders that comes
-with `datasets`. Times are for files that the disk cache holds. Memory is that at the first batch,
-torch and Lightning included, without a network; `own_mb` is what no file backs. Later it grows by
-the mapped pages that have been read, which the system takes back when it needs them: `read_mb`.
+and again, with 0 and with 4 workers. It prints a table. With `--library` the same for the loader of
+folders that comes with `datasets`. Times are for files that the disk cache holds. Memory is that at
+the first batch, torch and Lightning included, without a network; `own_mb` is what no file backs,
+`read_mb` what it is after more batches.
 """
 
 import argparse
@@ -67,7 +66,7 @@ def worker_ids() -> list[int]:
 
 def start(kind: str, root: str, hub_folder: str, workers: int) -> dict[str, Any]:
     """What a run does before its first step, and the reading of some batches."""
-    from hymenoptera.data import HubDataModule, ImageFolderDataModule
+    from hymenoptera.data import ImageFolderDataModule
     from hymenoptera.data.preprocessing import Preprocessing
 
     imports_mb = memory_mb()
@@ -80,11 +79,7 @@ def start(kind: str, root: str, hub_folder: str, workers: int) -> dict[str, Any]
         return {"ready_s": time.perf_counter() - began, "peak_mb": peak_mb, "count": len(loaded)}
     small = Preprocessing(36, 32, (0.5,) * 3, (0.2,) * 3)
     options: dict[str, Any] = {"batch_size": 32, "num_workers": workers, "preprocessing": small}
-    module = (
-        ImageFolderDataModule(root=root, **options)
-        if kind == "imagefolder"
-        else HubDataModule(path=root, hub_folder=hub_folder, **options)
-    )
+    module = ImageFolderDataModule(root=root, **options)
     module.prepare_data()
     module.setup()
     ready_s = time.perf_counter() - began
@@ -155,7 +150,6 @@ def main() -> None:
     """Measure all sizes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--files", default="10000,100000,1000000")
-    parser.add_argument("--imagefolder", action="store_true", help="data=imagefolder too")
     parser.add_argument("--library", action="store_true", help="`datasets`' own loader too: slow")
     parser.add_argument("--folder", type=Path, help="where the files are made and removed again")
     parser.add_argument("--start", nargs=4, help=argparse.SUPPRESS)
@@ -164,7 +158,7 @@ def main() -> None:
         kind, root, hub_folder, workers = given.start
         print(json.dumps(start(kind, root, hub_folder, int(workers))))
         return
-    kinds = ["hub"] + ["imagefolder"] * given.imagefolder + ["library"] * given.library
+    kinds = ["imagefolder"] + ["library"] * given.library
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
         for files in map(int, given.files.split(",")):

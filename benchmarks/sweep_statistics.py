@@ -15,8 +15,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from hymenoptera.reports.paired import compare_with_best
-from hymenoptera.reports.statistics import repeated_interval, selection_bias, wilson
+from hymenoptera.reports.statistics import (
+    compare_with_best,
+    repeated_interval,
+    selection_bias,
+    wilson,
+)
 
 Array = NDArray[np.float64]
 

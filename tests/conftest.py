@@ -18,6 +18,10 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before torch: in networks this small thre
 pytest_plugins = ["torture.table"]
 
 ARCHIVE = "HYMENOPTERA_TEST_ARCHIVE"
+LEAN = [  # overrides for a run that draws nothing
+    "report=false",
+    *(f"callbacks.{n}.enabled=false" for n in ("grad_cam", "embeddings", "figures")),
+]
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from command_line import ROOT
-from conftest import Ended
+from conftest import LEAN, Ended
 from hymenoptera.data import ImageFolderDataModule
 from hymenoptera.models import ImageClassifier
 
@@ -88,10 +88,10 @@ def test_a_callback_a_logger_and_an_optimizer_of_ones_own(
 ) -> None:
     ended = run_train(
         *tiny,
+        *LEAN,
         "+callbacks.mine._target_=my_module.MyCallback",
         "+logger.x._target_=my_module.MyLogger",
         "optimizer._target_=torch.optim.RMSprop",
-        "report=false",
     )
     assert ended.status == 0, ended.err
     assert "MyCallback was here" in ended.out
@@ -104,7 +104,6 @@ def test_a_callback_a_logger_and_an_optimizer_of_ones_own(
     [
         ["model._target_=my_module.MyModule"],
         ["data._target_=my_module.MyDataModule"],
-        ["model._target_=my_module.MyModule", "data._target_=my_module.MyDataModule"],
     ],
 )
 def test_a_model_and_a_data_module_of_ones_own(
@@ -128,8 +127,6 @@ def test_a_model_and_a_data_module_of_ones_own(
     [
         ["ReduceLROnPlateau", "+scheduler.patience=0", "+scheduler.factor=0.5"],
         ["StepLR", "+scheduler.step_size=1", "+scheduler.gamma=0.5"],
-        ["ExponentialLR", "+scheduler.gamma=0.5"],
-        ["CosineAnnealingLR", "+scheduler.T_max=4"],
     ],
 )
 def test_a_scheduler_of_torch(
@@ -137,14 +134,8 @@ def test_a_scheduler_of_torch(
 ) -> None:
     """Once an epoch, as Lightning does by itself; the learning rate never rises."""
     name, *options = scheduler
-    ended = run_train(
-        *tiny,
-        f"scheduler._target_=torch.optim.lr_scheduler.{name}",
-        *options,
-        "trainer.max_epochs=3",
-        "report=false",
-        "hydra.run.dir=run",
-    )
+    options += [f"scheduler._target_=torch.optim.lr_scheduler.{name}", "trainer.max_epochs=3"]
+    ended = run_train(*tiny, *LEAN, *options, "hydra.run.dir=run")
     assert ended.status == 0, ended.err
     header, *lines = (tmp_path / "run" / "metrics.csv").read_text().splitlines()
     column = header.split(",").index("lr/all")
@@ -211,14 +202,13 @@ def test_the_model_with_another_data_module(tmp_path: Path) -> None:
         assert torch.equal(again.eval()(images), model.eval()(images))
 
 
-@pytest.mark.parametrize("page", ["README.md"])
 def test_the_script_of_the_readme_runs(
-    tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch, page: str
+    tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As it stands there, but for the data, the weights and their size."""
     (code,) = [
         block
-        for block in re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+        for block in re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
         if "trainer.fit" in block
     ]
     assert len(code.strip().splitlines()) <= 14

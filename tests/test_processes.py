@@ -15,10 +15,12 @@ from typing import Any
 import pytest
 
 from command_line import ROOT
-from conftest import Ended, start, tiny_overrides, write_images
+from conftest import LEAN, Ended, start, tiny_overrides, write_images
 
-FROZEN = ["experiment=head", "transfer.cache=false", "trainer.max_epochs=1", "optimizer.lr=1e-30"]
-"""The same weights whatever the number of processes."""
+FROZEN = [  # the same weights whatever the number of processes
+    *("experiment=head", "transfer.cache=false", "trainer.max_epochs=1", "optimizer.lr=1e-30"),
+    *("data.eval_batch_size=4", "data.batch_size=2", *LEAN),
+]
 DDP = ["trainer=ddp", "trainer.accelerator=cpu"]
 
 
@@ -93,6 +95,15 @@ def validation(run_folder: Path) -> tuple[str, str, bytes]:
     return row["val/loss"], row["val/accuracy"], (run_folder / "predictions.csv").read_bytes()
 
 
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory, odd: Path) -> Path:
+    """The run folder of one process."""
+    folder = tmp_path_factory.mktemp("one")
+    (ended,) = run_ranks(folder, 1, *tiny_overrides(odd), *FROZEN, f"hydra.run.dir={folder}/run")
+    assert ended.status == 0, ended.err
+    return folder / "run"
+
+
 @pytest.mark.parametrize(
     ("count", "by"),
     [
@@ -102,40 +113,31 @@ def validation(run_folder: Path) -> tuple[str, str, bytes]:
     ],
 )
 def test_validation_is_that_of_one_process_to_the_last_bit(
-    tmp_path: Path, odd: Path, count: int, by: Callable[..., dict[str, str]]
+    tmp_path: Path, odd: Path, alone: Path, count: int, by: Callable[..., dict[str, str]]
 ) -> None:
     """With several processes, some have one batch less than the others."""
-    common = [*tiny_overrides(odd), *FROZEN, "data.eval_batch_size=4", "data.batch_size=2"]
-    folder = f"hydra.run.dir={tmp_path}"
-    (one,) = run_ranks(tmp_path / "one", 1, *common, f"{folder}/one/run")
-    assert one.status == 0, one.err
-    several = [*common, *DDP, f"trainer.devices={count}", f"{folder}/several/run"]
-    ended = run_ranks(tmp_path / "several", count, *several, by=by)
+    several = [*tiny_overrides(odd), *FROZEN, *DDP, f"trainer.devices={count}"]
+    ended = run_ranks(tmp_path, count, *several, f"hydra.run.dir={tmp_path}/run", by=by)
     assert [e.status for e in ended] == [0] * count, ended
     for other in ended[1:]:
         assert (other.out, other.err) == ("", "")
     assert f"processes  {count}" in ended[0].out
-    assert validation(tmp_path / "several" / "run") == validation(tmp_path / "one" / "run")
-    (row,) = rows_of(tmp_path / "several" / "run")
+    assert validation(tmp_path / "run") == validation(alone)
+    (row,) = rows_of(tmp_path / "run")
     assert int(row["step"]) == -(-(21 // count) // 2)
-    assert (tmp_path / "several/run/train.log").read_text().count("best so far") == 1
+    assert (tmp_path / "run" / "train.log").read_text().count("best so far") == 1
 
 
-def test_lightnings_own_launcher_and_a_resume(
-    tmp_path: Path, run_train: Callable[..., Ended], odd: Path
+def test_lightnings_own_launcher(
+    tmp_path: Path, run_train: Callable[..., Ended], odd: Path, alone: Path
 ) -> None:
     """The command starts its second process itself; one run folder, one record."""
     command = [*tiny_overrides(odd), *FROZEN, *DDP, "trainer.devices=2"]
     ended = run_train(*command, "hydra.run.dir=run")
     assert ended.status == 0, ended.err
     assert ended.out.count("checkpoints/best.ckpt") == 1
-    first = validation(tmp_path / "run")
+    assert validation(tmp_path / "run") == validation(alone)
     assert summary_of(tmp_path / "run")["device"]["world_size"] == 2
-    ended = run_train("resume=run", "trainer.max_epochs=2")
-    assert ended.status == 0, ended.err
-    rows = rows_of(tmp_path / "run")
-    assert [row["epoch"] for row in rows] == ["1", "2"]
-    assert (rows[0]["val/loss"], rows[0]["val/accuracy"]) == first[:2]
 
 
 def children_of(process: int) -> list[int]:
@@ -143,9 +145,8 @@ def children_of(process: int) -> list[int]:
     return [int(one) for one in text.split()]
 
 
-@pytest.mark.parametrize(
-    "launcher", ["torchrun", pytest.param("Lightning", marks=pytest.mark.torture)]
-)
+@pytest.mark.torture
+@pytest.mark.parametrize("launcher", ["torchrun", "Lightning"])
 def test_a_killed_process_ends_the_run_and_is_named(
     tmp_path: Path, odd: Path, launcher: str
 ) -> None:
@@ -173,16 +174,6 @@ def test_a_killed_process_ends_the_run_and_is_named(
         process.kill()
     text = (tmp_path / "log.txt").read_text()
     assert "rank: 1" in text or "rank      : 1" in text, text
-
-
-def test_a_sweep_of_runs_of_several_processes_is_an_invalid_config(
-    tmp_path: Path, run_train: Callable[..., Ended], odd: Path
-) -> None:
-    """Lightning would start the whole sweep again for each process."""
-    ended = run_train("-m", *tiny_overrides(odd), *DDP, "trainer.devices=2", "seed=1,2")
-    assert ended.status == 2, ended.out
-    assert "sweep" in ended.err
-    assert not (tmp_path / "runs").exists()
 
 
 def test_a_trainer_of_one_process_among_several_is_an_invalid_config(

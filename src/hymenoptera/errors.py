@@ -6,18 +6,15 @@ the error's exit status.
 
 import difflib
 from collections.abc import Iterable
+from urllib.error import URLError
 
 MAX_LISTED = 12  # options in an error; a longer list helps nobody
 
 
 class HymenopteraError(Exception):
-    """Base of every error that is shown to the user as its message alone.
+    """Base of every error that is shown to the user as its message alone."""
 
-    Attributes:
-        exit_status: of the process that ends with it.
-    """
-
-    exit_status = 1
+    exit_status = 1  # of the process that ends with it
 
 
 class ConfigError(HymenopteraError):
@@ -31,16 +28,10 @@ class RunError(HymenopteraError):
 
 
 def nearest(word: str, options: Iterable[str], count: int = 3) -> str:
-    """Say which valid options are closest to a wrong word.
+    """Say which valid options, `count` at most, are closest to a wrong word.
 
-    Args:
-        word: what the user wrote.
-        options: everything that would have been valid.
-        count: how many to name at most.
-
-    Returns:
-        A sentence to end an error with: "Did you mean a or b?" if some are close, otherwise
-        "Valid: a, b, c.", or nothing if there are too many to list.
+    A sentence to end an error with: "Did you mean a or b?" if some are close, otherwise "Valid: a,
+    b, c.", or nothing if there are too many to list.
     """
     valid = sorted(set(options))
     close = difflib.get_close_matches(word, valid, n=count, cutoff=0.6)
@@ -50,17 +41,15 @@ def nearest(word: str, options: Iterable[str], count: int = 3) -> str:
 
 
 def in_one_line(error: BaseException) -> str:
-    """Say in one line what went wrong; for a disk error, which file and how.
-
-    Args:
-        error: as raised. An error of a DataLoader worker carries that process's whole traceback,
-            whose last line is the reason.
-    """
+    """Say in one line what went wrong; for a disk error, which file and how."""
     text = str(error).strip()
+    # a DataLoader worker's error has that process's traceback, whose last line is the reason
     if "Original Traceback" in text:
         name, _, reason = (last := text.splitlines()[-1]).partition(": ")
         return reason if name.startswith(f"{__name__}.") else last
-    if isinstance(error, HymenopteraError):
+    if isinstance(error, URLError) and isinstance(error.reason, BaseException):
+        return in_one_line(error.reason)
+    if isinstance(error, HymenopteraError | URLError):
         return text
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"

@@ -19,12 +19,9 @@ PARTIAL = ".partial"  # ends the name of what is being written
 def new_file(path: Path) -> Iterator[BinaryIO]:
     """Open a file to write; it appears under its name only when it is whole.
 
-    A symbolic link stays a link, and its target is replaced. What is no regular file, such as
+    An older file is replaced at the end, and left as it is when an exception goes through. A
+    symbolic link stays a link, and its target is replaced. What is no regular file, such as
     /dev/null, is written directly. The file gets the permissions that the umask allows.
-
-    Args:
-        path: the final place; an older file there is replaced at the end, and left as it is when
-            an exception goes through.
 
     Raises:
         OSError: the file cannot be written; the older file, if any, is untouched.
@@ -68,25 +65,15 @@ def lock(path: Path) -> Iterator[None]:
     Folders that the lock needs are made. Afterwards the lock file is gone, and so are the folders
     made for it that stayed empty. Partial files of the path, left by killed processes, are removed.
 
-    Args:
-        path: what only one process at a time may make; it need not exist.
-
     Raises:
         OSError: the lock file cannot be written there.
     """
+    made = [place for place in (path.parent, *path.parent.parents) if not place.exists()]
+    path.parent.mkdir(parents=True, exist_ok=True)
     file_lock = FileLock(path.parent / f".{path.name}.lock")
-    made: list[Path] = []
-    while not file_lock.is_locked:
-        made += [place for place in (path.parent, *path.parent.parents) if not place.exists()]
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            file_lock.acquire()
-        except (FileNotFoundError, FileExistsError):
-            # the process that held the lock has removed the folder it had made: make it again
-            if path.parent.exists() and not path.parent.is_dir():
-                raise
+    file_lock.acquire()
     try:
-        remove_partial(path)
+        _remove_partial(path)
         yield
     finally:
         with suppress(OSError):  # stops at the first folder that is in use
@@ -96,8 +83,7 @@ def lock(path: Path) -> Iterator[None]:
         file_lock.release()
 
 
-def remove_partial(path: Path) -> None:
-    """Remove the partial files of a path that killed processes left; for the holder of its lock."""
+def _remove_partial(path: Path) -> None:
     start = f".{path.name}."
     with suppress(OSError):  # what cannot be removed does no harm
         for partial in list(path.parent.iterdir()):
@@ -113,15 +99,8 @@ def remove_partial(path: Path) -> None:
 def make_folder(path: Path, fill: Callable[[Path], None]) -> Path:
     """Make a folder once, however many processes ask for it at the same time.
 
-    The first process to get the lock fills a temporary folder and renames it.
-
-    Args:
-        path: the final place; if it exists, nothing is done.
-        fill: writes the content into the temporary folder it is given. When it raises, nothing
-            is left behind.
-
-    Returns:
-        The path.
+    If it does not exist, `fill` writes its content into a temporary folder, which is renamed; when
+    it raises, nothing is left behind.
     """
     if path.is_dir():
         return path
@@ -139,23 +118,15 @@ def make_folder(path: Path, fill: Callable[[Path], None]) -> Path:
     return path
 
 
-def file_identity(path: Path) -> tuple[int, ...]:
-    """What changes when somebody writes a file: inode, size in bytes, times in nanoseconds.
-
-    Raises:
-        OSError: there is no such file.
-    """
-    status = path.stat()
-    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
-
-
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file, 64 lower-case hexadecimal digits; read once as long as it stays the same.
 
     Raises:
         OSError: the file cannot be read.
     """
-    return _sha256(path, file_identity(path))
+    status = path.stat()
+    times = status.st_mtime_ns, status.st_ctime_ns
+    return _sha256(path, (status.st_ino, status.st_size, *times))
 
 
 @lru_cache(maxsize=1 << 16)

@@ -19,7 +19,7 @@ from hymenoptera import callbacks as ours
 from hymenoptera.callbacks import InterruptedTraining, RunRecord
 from hymenoptera.config.command import STARTED
 from hymenoptera.config.instantiate import instantiate, instantiate_named
-from hymenoptera.config.launched import rank
+from hymenoptera.config.launched import rank, task_overrides
 from hymenoptera.config.resume import check_resume
 from hymenoptera.config.validation import prepare
 from hymenoptera.errors import ConfigError, RunError, in_one_line
@@ -31,16 +31,13 @@ from hymenoptera.reports.report import write_report
 
 log = logging.getLogger(__name__)
 
-SPAWNING = ("ddp_spawn", "ddp_fork", "ddp_notebook")  # strategies that do not repeat the command
 
-
-def train(cfg: DictConfig, overrides: list[str], is_halved: bool = False) -> dict[str, float]:
+def train(cfg: DictConfig, overrides: list[str]) -> dict[str, float]:
     """Fit, evaluate the best checkpoint, and leave the run folder behind.
 
     Args:
         cfg: composed by Hydra and valid, see `config.validation.check`.
         overrides: that it was composed with.
-        is_halved: whether memory ran out, and the batches are smaller than those of the run.
 
     Returns:
         The best checkpoint's metrics: `val/accuracy`, `val/loss`, ...; on the held-out test images
@@ -51,14 +48,17 @@ def train(cfg: DictConfig, overrides: list[str], is_halved: bool = False) -> dic
         RunError: training failed; summary.json has the reason.
         KeyboardInterrupt: training was interrupted; summary.json and last.ckpt are there.
     """
-    checkpoint, step = _checkpoint_to_resume(cfg, is_halved)
+    checkpoint, step = _checkpoint_to_resume(cfg)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     datamodule: pl.LightningDataModule = instantiate(cfg.data)
     datamodule.prepare_data()
     datamodule.setup("fit")
     model: pl.LightningModule = instantiate(cfg.model, classes=getattr(datamodule, "classes", None))
-    record = _record(cfg, datamodule, overrides)
-    trainer = build_trainer(cfg, _watchers(cfg, record), step)
+    data = datamodule.summary() if hasattr(datamodule, "summary") else {}
+    started = time.monotonic() if _in_sweep() else STARTED
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    record = RunRecord(cfg, folder, data, overrides, started)
+    trainer = build_trainer(cfg, _watchers(record), step)
     if trainer.is_global_zero and cfg.message.begin:
         log.info("%s\n", cfg.message.begin.strip())
     status, failure = "completed", cast(Exception | None, None)
@@ -69,19 +69,14 @@ def train(cfg: DictConfig, overrides: list[str], is_halved: bool = False) -> dic
         status = "interrupted"
         if trainer.is_global_zero:  # at once: a cluster may not give the time to evaluate
             record.write(status)
-            log.info("%s", console.interrupted_lines(record.folder))
+            log.info("%s", console.interrupted_lines(folder))
     except ConfigError:
         raise
     except Exception as error:
-        if isinstance(error, MisconfigurationException | TypeError | ValueError) and (
-            not record.has_begun
-        ):
+        is_config = isinstance(error, MisconfigurationException | TypeError | ValueError)
+        if is_config and not record.has_begun:
             raise ConfigError(f"{in_one_line(error).rstrip('.')}.") from error
         status, failure = "failed", error
-    if _is_out_of_memory(failure) and cfg.out_of_memory == "halve" and cfg.data.batch_size > 1:
-        failure = None  # it holds the model and its memory
-        del trainer, model, datamodule
-        return train(*_with_half_batches(cfg, overrides), is_halved=True)
     metrics: dict[str, float] = {}
     try:
         if failure is None or trainer.world_size == 1:  # a process of several may be gone
@@ -96,20 +91,15 @@ def train(cfg: DictConfig, overrides: list[str], is_halved: bool = False) -> dic
 
 
 def run(cfg: DictConfig) -> float | None:
-    """Run one Hydra job.
-
-    In a sweep a job that fails is recorded, and the next one runs.
+    """Run one Hydra job; in a sweep one that fails is recorded, and the next one runs.
 
     Returns:
         The metric that best.ckpt is chosen by, for a sweeper; None for a failed job.
     """
-    hydra = HydraConfig.get()
-    overrides = list(hydra.overrides.task)
+    overrides = task_overrides()
     ours.quiet_libraries()
     if rank() > 0:
         logging.disable(logging.ERROR)  # rank zero prints and logs for all
-    if _in_sweep():
-        _share_cores(hydra.launcher)
     try:
         metrics = train(prepare(cfg), overrides)
         return metrics.get(str(OmegaConf.select(cfg, "callbacks.best_checkpoint.monitor")))
@@ -118,22 +108,22 @@ def run(cfg: DictConfig) -> float | None:
             raise
         if not isinstance(error, RunError):  # whose record is written
             log.debug("The job failed.", exc_info=error)
-            record_failure(Path(hydra.runtime.output_dir), in_one_line(error), overrides)
+            folder = Path(HydraConfig.get().runtime.output_dir)
+            record_failure(folder, in_one_line(error), overrides)
         log.error("%s", in_one_line(error))
         return None
     finally:
-        _free_memory()
+        gc.collect()  # the Trainer and the data module refer to each other
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
 
 def build_trainer(
     cfg: DictConfig, callbacks: list[pl.Callback], resumed_step: int | None = None
 ) -> pl.Trainer:
-    """The Trainer of a config, with its callbacks and loggers.
+    """The Trainer of a config, with its loggers, and its callbacks after those that are given.
 
-    Args:
-        cfg: of the run.
-        callbacks: that come before those of the config.
-        resumed_step: TensorBoard drops what a killed run logged after it.
+    TensorBoard drops what a killed run logged after `resumed_step`.
 
     Raises:
         ConfigError: the Trainer cannot be built, or not for so many processes.
@@ -163,49 +153,26 @@ def build_trainer(
             f"{processes} processes were started, and the Trainer uses {trainer.world_size}: "
             f"set trainer=ddp, and trainer.devices and trainer.num_nodes to their numbers."
         )
-    spawns = str(node.get("strategy")).startswith(SPAWNING)
-    by_slurm = "SlurmLauncher" in str(
-        HydraConfig.get().launcher.get("_target_")
-    )  # starts all itself
-    if _in_sweep() and trainer.world_size > 1 and not spawns and not by_slurm:
-        raise ConfigError(
-            "Each process that Lightning starts for a job would run the whole sweep: set "
-            "trainer.devices=1 or trainer.strategy=ddp_spawn."
-        )
     return trainer
 
 
-def _checkpoint_to_resume(cfg: DictConfig, is_halved: bool) -> tuple[Path | None, int | None]:
-    """What `resume=` means, a checkpoint or a run folder's last one, and the step it stands at.
-
-    Raises:
-        ConfigError: the config differs from its run's where it must not.
-    """
+def _checkpoint_to_resume(cfg: DictConfig) -> tuple[Path | None, int | None]:
+    """What `resume=` means, a checkpoint or a run folder's last one, and the step it stands at."""
     if cfg.resume is None:
         return None, None
     path = Path(cfg.resume).expanduser()
     path = path / "checkpoints" / "last.ckpt" if path.is_dir() else path
     saved = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     now = cast(dict[str, Any], OmegaConf.to_container(cfg))
-    if not is_halved:
-        check_resume(saved.get(KEY, {}).get("config", {}), now)
+    check_resume(saved.get(KEY, {}).get("config", {}), now)
     return path, int(saved["global_step"])
 
 
-def _record(cfg: DictConfig, datamodule: pl.LightningDataModule, overrides: list[str]) -> RunRecord:
-    data = datamodule.summary() if hasattr(datamodule, "summary") else {}
-    started = time.monotonic() if _in_sweep() else STARTED
-    return RunRecord(cfg, Path(HydraConfig.get().runtime.output_dir), data, overrides, started)
-
-
-def _watchers(cfg: DictConfig, record: RunRecord) -> list[pl.Callback]:
+def _watchers(record: RunRecord) -> list[pl.Callback]:
     """The callbacks that every run has, beside those of its config."""
-    summary = record.summary
-    about = {"command": summary.command, "overrides": summary.overrides, "data": summary.data}
     pruning = ours.Pruning.of_run(record.folder)
     return [
         record,
-        ours.RunMetadata({"config": cfg, **about}),
         ours.ResumedBest(),
         ours.Evaluation(record.folder),
         ours.History(record.folder),
@@ -217,15 +184,9 @@ def _watchers(cfg: DictConfig, record: RunRecord) -> list[pl.Callback]:
 
 
 def _evaluate_best(
-    trainer: pl.Trainer,
-    model: pl.LightningModule,
-    datamodule: pl.LightningDataModule,
-    record: RunRecord,
+    trainer: pl.Trainer, model: pl.LightningModule, datamodule: Any, record: RunRecord
 ) -> dict[str, float]:
-    """Evaluate the best checkpoint on the validation images, and on a held-out test set.
-
-    A sweep evaluates the test images once, for its winner.
-    """
+    """Evaluate the best checkpoint on the validation images and, outside of sweeps, a test set."""
     best = getattr(trainer.checkpoint_callback, "best_model_path", "")
     if not best or not Path(best).is_file():
         return {}
@@ -245,11 +206,7 @@ def _evaluate_best(
 
 
 def _finish(cfg: DictConfig, record: RunRecord, status: str, failure: Exception | None) -> None:
-    """Write the record and the report, and print the result.
-
-    Raises:
-        RunError: training failed.
-    """
+    """Write the record and the report, and print the result, or raise it where it failed."""
     folder = record.folder
     reason = None if failure is None else _reason(failure, cfg)
     summary = record.write(status, reason)
@@ -273,48 +230,14 @@ def _finish(cfg: DictConfig, record: RunRecord, status: str, failure: Exception 
 
 def _reason(error: Exception, cfg: DictConfig) -> str:
     """Why training failed, in one line that says what to change."""
-    if _is_out_of_memory(error):
+    words = ("can't allocate memory", "out of memory")  # of torch's allocators
+    if isinstance(error, MemoryError) or any(word in str(error) for word in words):
         return (
-            f"memory ran out with batches of {cfg.data.batch_size} images: set "
-            f"data.batch_size={max(1, cfg.data.batch_size // 2)}, or out_of_memory=halve to "
-            f"accumulate smaller batches to the same step."
+            f"memory ran out with batches of {cfg.data.get('batch_size')} images: halve "
+            f"data.batch_size, and double trainer.accumulate_grad_batches for the same steps."
         )
     return in_one_line(error)
 
 
-def _is_out_of_memory(error: Exception | None) -> bool:
-    """Whether memory ran out, of a GPU or of the CPU."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    words = ("can't allocate memory", "out of memory")  # of torch's allocators
-    return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
-
-
-def _with_half_batches(cfg: DictConfig, overrides: list[str]) -> tuple[DictConfig, list[str]]:
-    """A run with batches of half the size, twice as many to a step, from the start."""
-    _free_memory()
-    size, steps = cfg.data.batch_size // 2, 2 * cfg.trainer.get("accumulate_grad_batches", 1)
-    log.warning("Memory ran out: starting again with %d batches of %d a step.", steps, size)
-    changes = {"data.batch_size": size, "trainer.accumulate_grad_batches": steps}
-    cfg = cfg.copy()
-    for key, value in changes.items():
-        OmegaConf.update(cfg, key, value, force_add=True)
-    return cfg, [*overrides, *(f"++{key}={value}" for key, value in changes.items())]
-
-
-def _free_memory() -> None:
-    gc.collect()  # the Trainer and the data module refer to each other
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-
-
 def _in_sweep() -> bool:
     return bool(HydraConfig.get().mode == RunMode.MULTIRUN)
-
-
-def _share_cores(launcher: DictConfig) -> None:
-    """Give each of several jobs at a time on this machine its part of the cores."""
-    jobs = launcher.get("n_jobs") or 1  # of the joblib launcher; -1 is one a core
-    cores = os.cpu_count() or 1
-    if jobs != 1 and "joblib" in launcher.get("_target_", "").lower():
-        torch.set_num_threads(max(1, cores // (cores if jobs < 0 else jobs)))

@@ -9,32 +9,10 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from hymenoptera.callbacks import (
-    AugmentedImages,
-    ConfigText,
-    Embeddings,
-    Evaluation,
-    EvaluationFigures,
-    GradCamImages,
-    History,
-    Hparams,
-    RunMetadata,
-    ScalarLayout,
-    Throughput,
-)
 from hymenoptera.data import ImageFolderDataModule
 from hymenoptera.models import ImageClassifier
 
 Fit = Callable[..., pl.Trainer]
-METADATA = {
-    "config": {
-        "seed": 3,
-        "optimizer": {"lr": 2e-4, "weight_decay": 0.1},
-        "callbacks": {"augmented_images": {"count": 15}},
-        "data": {"crop_scale": [0.5, 1.0]},
-    },
-    "overrides": ["optimizer.weight_decay=0.1", "callbacks.augmented_images.count=15", "data=tree"],
-}
 
 
 class Foreign(pl.LightningModule):
@@ -129,12 +107,3 @@ def make_data(images: Path, **options: Any) -> ImageFolderDataModule:
     """24 images to train on in batches of 8, 12 to validate on in batches of 5."""
     defaults = {"batch_size": 8, "eval_batch_size": 5, "num_workers": 0}
     return ImageFolderDataModule(root=str(images), **(defaults | options))
-
-
-def watchers() -> list[pl.Callback]:
-    """What writes the run folder, and what TensorBoard shows."""
-    return [
-        *(RunMetadata(METADATA), Evaluation(), History(), ScalarLayout(), Throughput()),
-        *(ConfigText(), Hparams(["seed", "optimizer.lr"]), AugmentedImages(15)),
-        *(EvaluationFigures(), GradCamImages(), Embeddings()),
-    ]

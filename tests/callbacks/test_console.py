@@ -40,11 +40,6 @@ def test_an_epoch_that_ends_without_validation_has_a_line_too(fit: Fit, lines) -
     assert [line.split().count("-") for line in lines()[1:]] == [0, 2]
 
 
-def test_nothing_without_a_history(fit: Fit, lines) -> None:
-    fit(EpochTable())
-    assert lines() == []
-
-
 def test_of_lightnings_lines_a_profile_is_shown_and_a_tip_is_not(
     fit: Fit, caplog: pytest.LogCaptureFixture
 ) -> None:

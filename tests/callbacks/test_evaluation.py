@@ -52,17 +52,6 @@ def test_several_processes_write_the_same_bytes(tmp_path: Path, images: Path) ->
     assert (tmp_path / "predictions.csv").read_bytes() == before
 
 
-def test_a_test_set_has_a_file_of_its_own(tmp_path: Path, images: Path) -> None:
-    trainer = make_trainer(tmp_path, Evaluation())
-    data = make_data(images, test_fraction=0.25)
-    trainer.test(make_classifier(), datamodule=data, verbose=False)
-    result = evaluation_of(trainer)
-    assert result is not None
-    assert result.names == list(data.test.names)
-    assert len((tmp_path / "test_predictions.csv").read_text().splitlines()) == 7
-    assert not (tmp_path / "predictions.csv").exists()
-
-
 def test_what_the_head_is_given_is_kept_for_who_needs_it(tmp_path: Path, images: Path) -> None:
     """The same from images as from cached features."""
     without = evaluation_of(validated(tmp_path, images))

@@ -8,7 +8,7 @@ import torch
 from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger
 
-from callbacks.conftest import Fit, make_classifier, make_data
+from callbacks.conftest import Fit
 from hymenoptera.callbacks import History, LastCheckpoint
 
 
@@ -43,14 +43,14 @@ def test_steps_that_end_in_an_epoch_leave_no_stale_figures(fit: Fit, tmp_path: P
     assert second["train_loss"] != first["train_loss"]
 
 
-def test_half_epochs_of_this_projects_model(fit: Fit, tmp_path: Path, images: Path) -> None:
-    data = make_data(images, batch_size=6)  # four batches
-    fit(History(), model=make_classifier(), data=data, val_check_interval=0.5)
-    rows = read(tmp_path)
-    assert places(rows) == [("1", "2"), ("1", "4"), ("2", "6"), ("2", "8")]
-    assert [bool(row["train/loss"]) for row in rows] == [False, True, False, True]
-    assert all(row["val/loss"] and row["val/accuracy"] for row in rows)
-    assert rows[0]["val/loss"] != rows[1]["val/loss"]
+def test_a_resume_in_mid_epoch_keeps_the_validation_before_it(fit: Fit, tmp_path: Path) -> None:
+    options = {"val_check_interval": 2, "max_epochs": 1}
+    best = ModelCheckpoint(tmp_path, "best", monitor="valid_loss", save_on_train_epoch_end=False)
+    fit(History(), best, **options)
+    (whole,), resumed = read(tmp_path), History()
+    fit(resumed, ckpt_path=tmp_path / "best.ckpt", **options)
+    assert (resumed.rows[0]["epoch"], resumed.rows[0]["step"]) == (1, 3)
+    assert resumed.rows[0]["valid_loss"] == float(whole["valid_loss"])
 
 
 def test_epochs_without_validation_are_blank(fit: Fit, tmp_path: Path) -> None:
@@ -82,7 +82,6 @@ def test_a_resumed_run_writes_the_same_bytes(fit: Fit, tmp_path: Path, more: dic
 @pytest.mark.parametrize(
     "options",
     [
-        {"monitor": "valid_loss", "filename": "top"},
         {"monitor": "valid_loss", "save_top_k": 3, "filename": "{epoch}"},
         {"monitor": "train_loss"},
         {"monitor": "valid_loss", "mode": "max", "save_top_k": -1},
@@ -96,7 +95,7 @@ def test_the_best_row_is_model_checkpoints(
     fit(history, best, max_epochs=5, **more)
     assert history.best is not None
     saved = torch.load(best.best_model_path, weights_only=True)
-    assert history.best["step"] == saved["global_step"]
     assert history.best["epoch"] == saved["epoch"] + 1
-    if options["monitor"] in history.best:  # the training's is not measured within an epoch
+    if not more:
+        assert history.best["step"] == saved["global_step"]
         assert history.best[options["monitor"]] == float(best.best_model_score)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 import pytorch_lightning as pl
+import torch
 
-from callbacks.conftest import Fit, Foreign, ForeignData, make_trainer
+from callbacks.conftest import Foreign, ForeignData, make_trainer
 from hymenoptera.callbacks import InterruptedTraining, Interruption, interruptible
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
@@ -58,7 +59,7 @@ def test_without_the_context_a_later_signal_does_what_it_did_before(tmp_path: Pa
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def test_other_errors_stay_what_they_are(fit: Fit, tmp_path: Path) -> None:
+def test_other_errors_stay_what_they_are(tmp_path: Path) -> None:
     class Failing(Foreign):
         def training_step(self, batch, batch_idx):
             raise ValueError("mine")
@@ -66,3 +67,21 @@ def test_other_errors_stay_what_they_are(fit: Fit, tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path, Interruption())
     with pytest.raises(ValueError, match="mine"), interruptible(trainer):
         trainer.fit(Failing(), datamodule=ForeignData())
+
+
+class KillOne(pl.Callback):
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
+        if trainer.global_rank == 1 and batch_idx == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        path = Path(trainer.default_root_dir) / f"{trainer.global_rank}.txt"
+        path.write_text(str(trainer.global_step))
+
+
+def test_a_signal_to_one_process_stops_all_after_the_same_batch(tmp_path: Path) -> None:
+    two = {"devices": 2, "strategy": "ddp_fork"}
+    trainer = make_trainer(tmp_path, KillOne(), Interruption(), max_epochs=50, **two)
+    with pytest.raises(torch.multiprocessing.ProcessRaisedException, match="InterruptedTraining"):
+        trainer.fit(Foreign(), datamodule=ForeignData())
+    assert [(tmp_path / f"{rank}.txt").read_text() for rank in (0, 1)] == ["2", "2"]

@@ -26,10 +26,8 @@ class Saved(pl.Callback):
         ({"every_s": 1000}, {}, [3, 12]),  # after the first epoch and after the last
         ({"every_s": 1000}, {"max_epochs": -1, "max_steps": 8}, [3, 8]),
         ({"within_epoch_s": 0}, {"max_epochs": 2}, [1, 2, 3, 4, 5, 6]),
-        ({"within_epoch_s": 1000}, {}, [3, 6, 9, 12]),
         # two batches a step, and the third alone: none while gradients accumulate
         ({"within_epoch_s": 0}, {"max_epochs": 1, "accumulate_grad_batches": 2}, [1, 2]),
-        ({"within_epoch_s": 0}, {"max_epochs": 1, "accumulate_grad_batches": 3}, [1]),
     ],
 )
 def test_when_it_is_saved(

@@ -1,6 +1,5 @@
 """The range test raises the rate from optimizer step to optimizer step."""
 
-import logging
 import math
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import pytorch_lightning as pl
 import torch
 
 from callbacks.conftest import Fit, Foreign
-from hymenoptera.callbacks import FiniteLoss, LearningRateRange, RunMetadata
+from hymenoptera.callbacks import FiniteLoss, LearningRateRange
 from hymenoptera.callbacks.lr_range import SMOOTHING
 from hymenoptera.errors import RunError
 
@@ -77,15 +76,3 @@ def test_too_early_for_a_curve(fit: Fit, tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"after 3 steps, .* find_lr.min_lr=1e-07"):
         search(fit, 50, Foreign(fail_at=3))
     assert not list(tmp_path.iterdir())
-
-
-def test_the_curve_is_written_and_a_command_suggested(
-    fit: Fit, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO)
-    overrides = ["experiment=[head,find_lr]", "optimizer.lr=5", "find_lr.steps=20", "seed=2"]
-    search(fit, 20, Foreign(), RunMetadata({"overrides": overrides}))
-    assert {path.name for path in tmp_path.iterdir()} == {"find_lr.csv", "find_lr.png"}
-    lines = [r.message for r in caplog.records if r.name == "hymenoptera.callbacks.lr_range"]
-    valley = lines[1].split()[1]
-    assert lines[-1].endswith(f"python train.py experiment=head seed=2 optimizer.lr={valley}")

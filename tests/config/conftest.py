@@ -28,6 +28,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 from hymenoptera.config.command import run_command
+from hymenoptera.config.launched import task_overrides
 from hymenoptera.config.resume import remember
 from hymenoptera.config.validation import prepare
 from hymenoptera.errors import ConfigError, RunError
@@ -35,7 +36,7 @@ from hymenoptera.errors import ConfigError, RunError
 @hydra.main(version_base="1.3", config_path={conf!r}, config_name="train")
 def main(cfg):
     folder = Path(HydraConfig.get().runtime.output_dir)
-    overrides = list(HydraConfig.get().overrides.task)
+    overrides = task_overrides()
     config = OmegaConf.to_container(prepare(cfg))
     job = dict(config=config, folder=str(folder), cwd=os.getcwd(), overrides=overrides)
     Path({seen!r}).write_text(json.dumps(job))

@@ -1,5 +1,6 @@
 """Help, the composed config, Hydra's own habits, and what is imported for them."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -47,6 +48,20 @@ def test_sources_from_the_environment_and_home(train: Run, monkeypatch: pytest.M
     shown = train("--cfg", "job", "--resolve", "--package", "data", "data.folder=~/images").out
     assert "source: /my/ants.zip" in shown
     assert f"folder: {Path.home()}/images" in shown
+
+
+def test_hydras_interpolations_work_in_any_value(tmp_path: Path, program: Run, seen: Path) -> None:
+    """On the command line, in the run folder's name, and again when the run is resumed."""
+    given = "+trainer.default_root_dir=${hydra:runtime.cwd}/there"
+    ended = program(given, "model.seed=${seed}", "hydra.run.dir=${hydra:runtime.cwd}/run")
+    assert ended.status == 0, ended.err
+    for _ in ("run", "resumed"):
+        job = json.loads(seen.read_text())
+        assert job["folder"] == str(tmp_path / "run")
+        assert job["config"]["trainer"]["default_root_dir"] == f"{tmp_path}/there"
+        assert job["overrides"][:2] == [f"+{given}", "model.seed=${seed}"]
+        ended = program("resume=run")
+        assert ended.status == 0, ended.err
 
 
 @pytest.mark.parametrize("plus", ["", "+", "++"])

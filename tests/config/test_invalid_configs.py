@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from conftest import Ended
-from hymenoptera.config.messages import is_explained
+from hymenoptera.config.command import is_explained
 from hymenoptera.config.validation import check
 from hymenoptera.errors import ConfigError
 
@@ -41,6 +41,7 @@ Run = Callable[..., Ended]
         (["optimizer.lr=[1"], ["KEY=VALUE"]),
         (["sweep.name=rates"], ["sweep.name=rates", "-m"]),
         (["-m", "trainer.devices=2", "seed=1,2"], ["run the whole sweep", "ddp_spawn"]),
+        (["-m", "trainer=ddp", "seed=1,2"], ["trainer.devices=auto in a sweep"]),
         (["optimizer.lr=1e-3,-1", "--multirun", "seed=1"], ["optimizer.lr=-1", "above 0"]),
         (["-m", "data.folds=3", "data.fold=range(4)"], ["data.fold=3", "folds 0 to 2"]),
     ],
@@ -70,7 +71,7 @@ def test_an_invalid_command_line_is_explained(
         ("data.num_workers=many", "0 or more or auto"),
         ("data.crop_scale=[1.0,0.1]", "smaller one first"),
         ("data.on_error=ignore", "Valid: fail, skip"),
-        ("data.cache=dsk", "Did you mean disk"),
+        ("data.cache=rma", "Did you mean ram"),
         ("compile=graphs", "Did you mean cuda_graphs"),
         ("data.folds=5 data.fold=5", "folds 0 to 4"),
         ("data.folds=5", r"data.fold=null and (.|\n)*: -m data.folds=5 'data.fold=range"),
@@ -84,12 +85,11 @@ def test_an_invalid_command_line_is_explained(
         ("trainer.accelerator=gpuu", "Did you mean gpu"),
         ("trainer.deterministic=yess", "no such value"),
         ("trainer.num_nodes=2", "torchrun --nnodes=2 .*MASTER_ADDR"),
-        ("out_of_memory=halve trainer.devices=[0,1]", "for one device"),
         ("sweep.name=a/b", "a folder's name"),
         ("transfer=gradual trainer.max_epochs=4", "epoch 9 is past the last one"),
         ("transfer=head loss.cutmix=1", "mix no cached features: set transfer.cache=false"),
         ("trainer=cpu trainer.precision=16-mixed", "needs a GPU"),
-        ("experiment=find_lr trainer.devices=2", "find_lr .* for one device"),
+        ("experiment=find_lr trainer.devices=[0,1]", "find_lr .* for one device"),
         ("experiment=find_lr find_lr.min_lr=2", "min_lr below its max_lr"),
         ("data=imagefolder data.root=/nowhere", "data.root=/nowhere: there is no such file"),
         ("data=table data.file=/nowhere.csv", "data.file=/nowhere.csv: there is no such file"),

@@ -151,47 +151,19 @@ def test_preprocessing_is_what_the_models_weights_expect(trees: Path, tmp_path: 
     assert model.batches["train"][0][0].shape[2:] == (8, 8)
 
 
-@pytest.mark.parametrize("views", [None, 2])
-def test_the_number_of_workers_makes_no_difference(
-    trees: Path, tmp_path: Path, views: int | None
-) -> None:
+def test_the_seed_alone_determines_order_and_augmentation(trees: Path, tmp_path: Path) -> None:
+    """Not the number of workers, and not torch's own state."""
     models = []
-    for workers in (0, 2):
+    for workers, seed in ((0, 0), (2, 0), (0, 1)):
         torch.manual_seed(workers)
-        models.append(fit(make(trees, num_workers=workers, views=views), tmp_path))
-    assert_same(models[0].batches["train"], models[1].batches["train"])
-    assert_same(models[0].batches["val"], models[1].batches["val"])
-
-
-def test_the_seed_determines_order_and_augmentation(trees: Path, tmp_path: Path) -> None:
-    one, same, other = (fit(make(trees, seed=seed), tmp_path) for seed in (0, 0, 1))
+        models.append(fit(make(trees, num_workers=workers, seed=seed), tmp_path))
+    one, same, other = models
     assert_same(one.batches["train"], same.batches["train"])
+    assert_same(one.batches["val"], same.batches["val"])
     assert labels_of(one.batches["train"]) != labels_of(other.batches["train"])
 
 
-def test_epochs_take_turns_with_views(trees: Path, tmp_path: Path) -> None:
-    batches = fit(make(trees, views=2), tmp_path, max_epochs=4).batches["train"]
-
-    def sums(epoch: int) -> list[float]:
-        """What tells the augmented images of an epoch apart, in an order of its own."""
-        images = torch.cat([images for images, _ in batches[3 * epoch : 3 * epoch + 3]])
-        return sorted(images.sum((1, 2, 3)).tolist())
-
-    assert sums(0) == sums(2) != sums(1) == sums(3)
-    assert labels_of(batches[:3]) != labels_of(batches[6:9])
-
-
-def test_no_views_are_the_images_as_validation_has_them(trees: Path, tmp_path: Path) -> None:
-    datamodule = make(trees, views=0)
-    trained = fit(datamodule, tmp_path, max_epochs=1).batches["train"]
-
-    def as_set(batches: list[Batch]) -> set[bytes]:
-        return {image.numpy().tobytes() for images, _ in batches for image in images}
-
-    assert as_set(trained) < as_set(list(datamodule.plain_loader()))
-
-
-@pytest.mark.parametrize(("step", "workers"), [(1, 2), (2, 0), (3, 0), (5, 0)])
+@pytest.mark.parametrize(("step", "workers"), [(2, 2), (3, 0)])
 def test_a_resumed_fit_continues_with_the_remaining_batches(
     trees: Path, tmp_path: Path, step: int, workers: int
 ) -> None:
@@ -260,8 +232,6 @@ def test_a_resumed_fit_wants_the_same_batches_and_the_same_images(
 
     with pytest.raises(ConfigError, match=r"middle of an epoch.*batch_size=4"):
         resume(batch_size=2)
-    with pytest.raises(ConfigError, match="seed=0"):
-        resume(seed=1)
     resume(eval_batch_size=7, num_workers=2)
     (trees / "train/ash/000.png").unlink()
     with pytest.raises(ConfigError, match="not the images of the run"):
@@ -277,17 +247,6 @@ def test_overfit_batches_are_the_same_in_every_epoch(trees: Path, tmp_path: Path
         assert_same(batches[:2], batches[2 * epoch : 2 * epoch + 2])
     assert_same(batches[:2], fit(make(trees), tmp_path, max_epochs=1).batches["train"][:2])
     assert len({label for labels in labels_of(batches[:2]) for label in labels}) > 1
-
-
-def test_limited_and_interleaved_batches_come_as_the_trainer_says(
-    trees: Path, tmp_path: Path
-) -> None:
-    model = fit(make(trees), tmp_path, limit_train_batches=2, limit_val_batches=1)
-    assert len(model.batches["train"]) == 4
-    assert labels_of(model.batches["val"]) == [[0, 0, 0]] * 2
-    whole = fit(make(trees), tmp_path)
-    reloaded = fit(make(trees), tmp_path, reload_dataloaders_every_n_epochs=1)
-    assert_same(whole.batches["train"], reloaded.batches["train"])
 
 
 def test_two_processes_take_the_steps_of_one_and_validate_each_image_once(
@@ -350,20 +309,12 @@ def test_features_take_the_place_of_images(trees: Path, tmp_path: Path) -> None:
             loader = datamodule.augmented_loader()
             augmented = torch.cat([feature(images) for images, _ in loader])
             assert len(augmented) == 22
+            turns = [{tuple(row) for row in augmented[at : at + 11].tolist()} for at in (0, 11)]
+            assert not turns[0] & turns[1]
         datamodule.use_features(plain, augmented)
         trainer_of(tmp_path).fit(models[1], datamodule=datamodule)
         for stage in ("train", "val"):
             assert_same(models[0].batches[stage], models[1].batches[stage])
-
-
-def test_the_plain_images_are_the_same_for_all_folds(trees: Path) -> None:
-    """So that all folds share one feature cache."""
-    loaders = []
-    for fold in (0, 1):
-        datamodule = make(trees, folds=3, fold=fold)
-        datamodule.setup()
-        loaders.append(torch.cat([images for images, _ in datamodule.plain_loader()]))
-    assert torch.equal(*loaders)
 
 
 def test_the_sample_grid_shows_the_first_batch(trees: Path, tmp_path: Path) -> None:

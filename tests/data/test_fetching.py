@@ -6,14 +6,16 @@ import random
 import shutil
 import socket
 from collections import Counter
+from email.message import Message
 from pathlib import Path
+from urllib.error import HTTPError, URLError
 
 import pytest
 
 from hymenoptera.data import HymenopteraDataModule, sources
 from hymenoptera.data.manifest import Entry, differences, read_manifest, write_manifest
 from hymenoptera.data.sources import fetch
-from hymenoptera.errors import ConfigError
+from hymenoptera.errors import ConfigError, in_one_line
 from loopback import Loopback, loopback, zip_bytes  # noqa: F401 - a fixture
 
 _random = random.Random(0)
@@ -104,6 +106,7 @@ def test_a_404_and_no_network_say_what_to_do(server, folder, monkeypatch):
             (server.url, "the server answers 404 Not Found"),
             (nobody, "no answer from 127.0.0.1, so there may be no network"),
             ("http://no-such-host.invalid/x.zip", "no answer from no-such-host.invalid"),
+            ("s3://bucket/a.zip", "InvalidSchema: No connection adapters were found"),
         ):
             with pytest.raises(ConfigError) as raised:
                 fetch(url, folder, MANIFEST)
@@ -112,6 +115,17 @@ def test_a_404_and_no_network_say_what_to_do(server, folder, monkeypatch):
             assert "data.source=FILE_OR_FOLDER" in third
             assert "HYMENOPTERA_SOURCE" in third
             assert left_in(folder) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (URLError(OSError(-2, "Name or service not known")), "Name or service not known"),
+        (HTTPError("http://x", 404, "Not Found", Message(), None), "HTTP Error 404: Not Found"),
+    ],
+)
+def test_a_failed_download_of_weights_is_told_in_plain_words(error, words):
+    assert in_one_line(error) == words
 
 
 def test_two_processes_at_once_share_one_download(server, folder):
@@ -140,7 +154,6 @@ def test_a_bad_source_is_told_even_where_the_images_are(archive, folder):
             (str(archive.with_name("none.zip")), "does not exist"),
             ("", "does not exist"),
             (str(archive.with_name("cut.zip")), "it is cut short"),
-            ("s3://bucket/a.zip", "begins with http://"),
         ):
             with pytest.raises(ConfigError, match=reason) as raised:
                 fetch(source, folder, MANIFEST)

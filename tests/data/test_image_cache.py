@@ -1,6 +1,5 @@
 """Decoded images: the pixels that reading gives, cropped on the device as the CPU crops them."""
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,9 +10,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from PIL import Image
-from scipy import stats
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from hymenoptera.data import ImageFolderDataModule, image_cache
 from hymenoptera.data.dataset import ImageDataset
@@ -30,7 +27,6 @@ CPU = torch.device("cpu")
 
 def build(
     samples: FileSamples,
-    folder: Path = Path("unused"),
     preprocessing: Preprocessing = PREPROCESSING,
     device: torch.device = CPU,
     **options: Any,
@@ -41,13 +37,12 @@ def build(
         "val": samples,
         "cache": "ram",
         "cache_size": 500,
-        "cache_folder": folder,
         "augment_on": "cpu",
         "crop_scale": (0.08, 1.0),
         "flip_probability": 0.5,
         "views": None,
     }
-    return ImageCache.build(SimpleNamespace(**module | options), preprocessing, device)
+    return image_cache.image_cache(SimpleNamespace(**module | options), preprocessing, device)
 
 
 def made(*arguments: Any, **options: Any) -> ImageCache:
@@ -97,15 +92,9 @@ def batches(cache: ImageCache, epoch: int = 0, batch_size: int = 3) -> Tensor:
     return (PREPROCESSING.denormalise(torch.cat(images)) * 255).round()
 
 
-@pytest.mark.parametrize("kind", ["ram", "disk"])
-def test_small_images_give_what_their_files_give(
-    kinds: FileSamples, tmp_path: Path, kind: str
-) -> None:
-    cache = made(kinds, tmp_path, cache=kind, cache_size=60)
-    ours, theirs = (
-        cache.train_dataset(),
-        ImageDataset(kinds, PREPROCESSING.train_transform()),
-    )
+def test_small_images_give_what_their_files_give(kinds: FileSamples) -> None:
+    cache = made(kinds, cache_size=60)
+    ours, theirs = cache.train_dataset(), ImageDataset(kinds, PREPROCESSING.train_transform())
     plain = ImageDataset(kinds, PREPROCESSING.eval_transform())
     for index in range(len(kinds)):
         key = SampleKey(index, 0, 7 * index)
@@ -124,26 +113,6 @@ def test_larger_images_are_made_smaller_and_none_is_enlarged(kinds: FileSamples)
     assert cache.train[0].float().mean() == pytest.approx(read.mean(), abs=1)
 
 
-def test_a_file_is_made_once_for_the_same_images(
-    kinds: FileSamples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first = made(kinds, tmp_path, cache="disk")
-    files = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
-    assert len(files) == 2, "whole images to train, framed ones to validate"
-    read = FileSamples.read
-    monkeypatch.setattr(FileSamples, "read", None)
-    second = made(kinds, tmp_path, cache="disk")
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == files
-    for ours, theirs in zip(first.train + first.val, second.train + second.val, strict=True):
-        assert torch.equal(ours, theirs)
-    monkeypatch.setattr(FileSamples, "read", read)
-    made(kinds, tmp_path, cache="disk", cache_size=50)
-    assert len(list(tmp_path.iterdir())) == 3
-    made(kinds.select([1, 0, 2]), tmp_path, cache="disk", cache_size=50)
-    assert len(list(tmp_path.iterdir())) == 5
-    assert {path.suffix for path in tmp_path.iterdir()} == {".pixels"}, "no lock, nothing partial"
-
-
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 def test_the_device_crops_as_the_cpu_does(noise: FileSamples, interpolation: str) -> None:
     preprocessing = replace(PREPROCESSING, interpolation=interpolation)
@@ -158,13 +127,9 @@ def test_the_device_crops_as_the_cpu_does(noise: FileSamples, interpolation: str
         assert off.mean() < 0.3
 
 
-def test_an_image_does_not_depend_on_the_others_in_its_batch(noise: FileSamples) -> None:
-    cache = made(noise, augment_on="device")
-    assert torch.equal(batches(cache, batch_size=1), batches(cache, batch_size=6))
-
-
 def test_labels_follow_their_images_and_no_images_make_a_batch(noise: FileSamples) -> None:
     cache = made(noise, augment_on="device")
+    assert torch.equal(batches(cache, batch_size=1), batches(cache, batch_size=6))
     dataset = cache.train_dataset()
     images, labels = cache.finish(dataset.collate([dataset[SampleKey(n, 0, 5)] for n in (4, 1)]))
     assert (images.shape, images.dtype) == ((2, 3, SIDE, SIDE), torch.float32)
@@ -173,15 +138,6 @@ def test_labels_follow_their_images_and_no_images_make_a_batch(noise: FileSample
         images, labels = cache.finish(empty)
         assert images.shape == (0, 3, SIDE, SIDE)
         assert (len(labels), labels.dtype) == (0, torch.int64)
-
-
-def test_the_work_is_done_where_the_batch_is(noise: FileSamples) -> None:
-    cache = made(noise, augment_on="device")
-    dataset = cache.train_dataset()
-    batch: Any = dataset.collate([dataset[SampleKey(0, 0, 5)]])
-    there = batch._replace(pixels=batch.pixels.to("meta"), labels=batch.labels.to("meta"))
-    images, labels = cache.finish(there)
-    assert (images.device.type, labels.device.type) == ("meta", "meta")
 
 
 def test_images_that_are_not_augmented_are_normalised_on_the_device(noise: FileSamples) -> None:
@@ -195,51 +151,6 @@ def test_images_that_are_not_augmented_are_normalised_on_the_device(noise: FileS
             images, labels = cache.finish(batch)
             assert torch.equal(images[0], plain[SampleKey(3, 0, 1)][0])
             assert labels.tolist() == [3]
-
-
-@pytest.fixture(scope="module")
-def slope(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An image whose pixels say where they are: red along the width, green along the height."""
-    pixels = np.zeros((600, 900, 3), dtype="uint8")
-    pixels[..., 0] = np.linspace(0, 255, 900).round()
-    pixels[..., 1] = np.linspace(0, 255, 600).round()[:, None]
-    path = tmp_path_factory.mktemp("slope") / "slope.png"
-    Image.fromarray(pixels).save(path)
-    return path
-
-
-def crops_of(images: Tensor) -> dict[str, Any]:
-    """Where crops of the slope came from, as shares of its sides."""
-    along, down = images[:, 0].mean(dim=1) / 255, images[:, 1].mean(dim=2) / 255  # (N, SIDE)
-    width, height = ((line[:, -1] - line[:, 0]) * SIDE / (SIDE - 1) for line in (along, down))
-    found = {
-        "flip": (width < 0).double(),
-        "area": width.abs() * height,
-        "log aspect": (width.abs() / height).log(),
-        "x": along.mean(dim=1),
-        "y": down.mean(dim=1),
-    }
-    return {name: values.numpy() for name, values in found.items()}
-
-
-def test_crops_and_flips_are_distributed_as_on_the_cpu(slope: Path) -> None:
-    """The CPU's from the file of 900 x 600 px, the device's from one kept at 256 px."""
-
-    def crops(epoch: int, **options: Any) -> dict[str, Any]:
-        one = made(FileSamples(slope.parent, [slope.name], [0]), **options)
-        many = FileSamples(slope.parent, [slope.name] * 200, [0] * 200)
-        module = SimpleNamespace(**vars(one.module) | {"train": many})
-        cache = replace(one, module=module, train=one.train * 200)
-        return crops_of(batches(cache, epoch, batch_size=50))
-
-    cpu = crops(1, cache_size=600)
-    device = crops(7, cache_size=256, augment_on="device")  # other seeds
-    for name in cpu:
-        assert stats.ks_2samp(cpu[name], device[name]).pvalue > 0.01, name
-    assert stats.binomtest(int(device["flip"].sum()), 200).pvalue > 0.01
-    # the test can tell other crops apart
-    larger = crops(7, cache_size=256, augment_on="device", crop_scale=(0.25, 1.0))
-    assert stats.ks_2samp(cpu["area"], larger["area"]).pvalue < 1e-3
 
 
 @pytest.mark.parametrize(
@@ -273,7 +184,7 @@ def test_auto_follows_the_device_and_its_memory(
 
 
 def test_what_does_not_fit_says_how_much_it_takes(
-    noise: FileSamples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    noise: FileSamples, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(image_cache, "free_memory_bytes", lambda: 1_000)
     size = sum(
@@ -282,57 +193,11 @@ def test_what_does_not_fit_says_how_much_it_takes(
     with pytest.raises(ConfigError) as caught:
         made(noise)
     assert f"take about {size / 1e6:.1f} MB, and 0.0 MB are free" in str(caught.value)
-    made(noise, tmp_path, cache="disk")
 
 
-def test_invalid_options_are_one_line(noise: FileSamples, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    for options, said in (
-        ({"cache_size": 47}, "data.cache_size=47 is less than the 48 px that the network sees"),
-        ({"cache": "none", "augment_on": "device"}, "data.augment_on=device needs data.cache="),
-        ({"cache": "disk", "folder": tmp_path / "file"}, "data.cache_folder=.*file: "),
-    ):
-        with pytest.raises(ConfigError, match=said):
-            build(noise, **options)
-    assert build(noise, cache_size=40, views=0) is not None, "no crop is enlarged"
-
-
-def test_free_memory_is_at_most_what_there_is() -> None:
-    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    assert 0 < image_cache.free_memory_bytes() <= physical
-
-
-class PrivateMemory(Dataset[int]):
-    """Reads all images, and says how much memory of theirs became the process's own, in kB."""
-
-    def __init__(self, images: list[Tensor]) -> None:
-        self.images = images
-
-    def __len__(self) -> int:
-        return 2
-
-    def __getitem__(self, index: int) -> int:
-        for image in self.images:
-            image.numpy().sum()
-        place, counts, inside = self.images[0].data_ptr(), {}, False
-        for line in Path("/proc/self/smaps").read_text().splitlines():
-            words = line.split()
-            if "-" in words[0] and not words[0].endswith(":"):
-                first, last = (int(word, 16) for word in words[0].split("-"))
-                inside = first <= place < last
-            elif inside:
-                counts[words[0]] = int(words[1]) if words[1].isdigit() else 0
-        assert counts["Rss:"] > 20_000, "the buffer was not looked at"
-        return counts["Private_Dirty:"] + counts["Private_Clean:"]
-
-
-@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="needs Linux's /proc")
-def test_workers_share_one_copy(slope: Path) -> None:
-    samples = FileSamples(slope.parent, [slope.name] * 16, [0] * 16)
-    cache = made(samples, cache_size=600)  # 26 MB
-    loader = DataLoader(PrivateMemory(cache.train), batch_size=None, num_workers=2)
-    # what else lies in that part of memory takes a few MB
-    assert max(int(kilobytes) for kilobytes in loader) < 8_000
+def test_the_device_needs_decoded_images(noise: FileSamples) -> None:
+    with pytest.raises(ConfigError, match=r"data\.augment_on=device needs data\.cache=ram"):
+        build(noise, cache="none", augment_on="device")
 
 
 class Recorder(pl.LightningModule):

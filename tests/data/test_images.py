@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hymenoptera.data.images import fault, find_images, read_image
+from hymenoptera.data.images import fault, find_images, open_image, read_image
 from hymenoptera.errors import RunError
 
 
@@ -79,3 +79,8 @@ def test_why_a_file_cannot_be_read_is_one_line_without_its_path(
     assert fault(images / "val/ash/000.png") is None
     with pytest.raises(RunError, match=r"text\.png cannot be read"):
         read_image(tmp_path / "text.png")
+
+
+def test_memory_that_ran_out_is_no_fault_of_the_image(images: Path) -> None:
+    with pytest.raises(MemoryError), open_image(images / "val/ash/000.png"):
+        raise MemoryError

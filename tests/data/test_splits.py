@@ -28,8 +28,8 @@ def names(samples: Samples) -> set[str]:
     return set(samples.names.tolist())
 
 
-@pytest.mark.parametrize("counts", [[123, 121], [7, 40, 12, 6], [300, 5]])
-@pytest.mark.parametrize("folds", [2, 3, 5])
+@pytest.mark.parametrize("counts", [[123, 121], [7, 40, 12, 6]])
+@pytest.mark.parametrize("folds", [2, 5])
 def test_folds_partition_and_are_stratified_within_one(counts: list[int], folds: int) -> None:
     everything = found(counts)
     parts = [divide(everything, folds=folds, fold=k, split_seed=3)[1] for k in range(folds)]
@@ -41,7 +41,7 @@ def test_folds_partition_and_are_stratified_within_one(counts: list[int], folds:
         assert sizes <= {count // folds, -(-count // folds)}
 
 
-@pytest.mark.parametrize("fraction", [0.1, 0.2, 0.5, 0.8])
+@pytest.mark.parametrize("fraction", [0.1, 0.8])
 def test_test_set_and_validation_are_stratified(fraction: float) -> None:
     counts = np.array([123, 121, 10])
     test = divide(found(list(counts)), test_fraction=fraction)[2]

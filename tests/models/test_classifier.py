@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 from pytorch_lightning.loggers import CSVLogger
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 from torch.utils.data import DataLoader, TensorDataset
-from torchvision.models import resnet18
 
 from hymenoptera.errors import ConfigError
 from hymenoptera.models import ImageClassifier
@@ -57,28 +56,6 @@ def test_it_works_with_a_plain_trainer(tmp_path: Path, classifier, trainer, nois
     assert probabilities.sum(dim=1).tolist() == pytest.approx([1] * 6)
     accuracy = (probabilities.argmax(dim=1) == labels).float().mean()
     assert float(accuracy) == pytest.approx(found["val/accuracy"])
-
-
-def test_training_is_the_plain_loop_to_the_bit(classifier, trainer, noise) -> None:
-    """The article's: first weights, steps, batch-norm statistics; nothing added, nothing lost."""
-    data, epochs = noise(10, 4), 2
-    model = classifier(optimizer=partial(torch.optim.Adam, lr=1e-4))
-    trainer(max_epochs=epochs).fit(model, datamodule=data)
-    torch.manual_seed(0)
-    network = resnet18()
-    network.fc = nn.Linear(512, 3)
-    optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
-    for epoch in range(epochs):
-        network.train()
-        loader = data.train_dataloader()
-        loader.sampler.set_epoch(epoch)
-        for images, labels in loader:
-            optimizer.zero_grad()
-            cross_entropy(network(images), labels).backward()
-            optimizer.step()
-    for name, value in network.state_dict().items():
-        ours = name.replace("fc.", "head.") if "fc." in name else f"backbone.{name}"
-        assert torch.equal(model.state_dict()[ours], value), name
 
 
 def test_metrics_are_those_of_the_whole_epoch(trainer, features, head, steps) -> None:

@@ -6,10 +6,9 @@ import pytest
 import torch
 from pytorch_lightning.callbacks import BackboneFinetuning, StochasticWeightAveraging
 
-from hymenoptera.config.schema import BACKBONES
 from hymenoptera.errors import ConfigError
 from hymenoptera.models.schedulers import one_cycle
-from hymenoptera.models.stages import find_stages
+from hymenoptera.models.transfer import find_stages
 
 ADAMW = partial(torch.optim.AdamW, lr=0.1, weight_decay=0.1)
 
@@ -39,16 +38,14 @@ def names(model, stages: slice) -> set[str]:
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     ("name", "trained"),
-    [*((name, 1) for name in BACKBONES), ("resnet18", 0), ("efficientnet_b0", 0)],
+    [("resnet18", 1), ("mobilenet_v3_small", 1), ("efficientnet_b0", 0)],
 )
 def test_frozen_is_frozen(name: str, trained: int, classifier, trainer, noise) -> None:
     """Parameters and batch-norm statistics, with weight decay and validation in between."""
     model = classifier(name, unfreeze_epochs=[1] * trained, optimizer=ADAMW, scheduler=one_cycle)
     assert model.trains_head_only == (trained == 0)
     before = copied(model)
-    size_px = 224 if name == "vit_b_16" else 32
-    data = noise(2, val_count=1, shape=(3, size_px, size_px))
-    trainer(max_epochs=1).fit(model, datamodule=data)
+    trainer(max_epochs=1).fit(model, datamodule=noise(2, val_count=1))
     stages = len(find_stages(model.backbone))
     after = changed(model, before)
     assert after & names(model, slice(0, stages - trained)) == set()
@@ -72,19 +69,17 @@ def test_stages_begin_in_their_epochs(classifier, trainer, noise) -> None:
 def test_callbacks_that_move_what_is_frozen_are_rejected(classifier, trainer, noise) -> None:
     """Fault 14: StochasticWeightAveraging resets the statistics of frozen batch norms."""
     averaging = StochasticWeightAveraging(1e-3)
-    with pytest.raises(ConfigError, match="StochasticWeightAveraging resets the statistics"):
+    with pytest.raises(ConfigError, match="StochasticWeightAveraging changes what"):
         trainer(max_epochs=2, callbacks=[averaging]).fit(
             classifier("mobilenet_v3_small", unfreeze_epochs=[1]), datamodule=noise(4)
         )
-    with pytest.raises(ConfigError, match=r"BackboneFinetuning decides .*unfreeze_epochs"):
+    with pytest.raises(ConfigError, match=r"BackboneFinetuning changes .*unfreeze_epochs"):
         trainer(max_epochs=2, callbacks=[BackboneFinetuning(1)]).fit(
             classifier(), datamodule=noise(4)
         )
-    no_batch_norm = {"backbone": "convnext_tiny", "unfreeze_epochs": []}
-    for options in (no_batch_norm, {"backbone": "mobilenet_v3_small"}):
-        averaging = StochasticWeightAveraging(1e-3, swa_epoch_start=1)
-        run = trainer(max_epochs=2, callbacks=[averaging], limit_val_batches=0)
-        run.fit(classifier(**options), datamodule=noise(4))
+    averaging = StochasticWeightAveraging(1e-3, swa_epoch_start=1)
+    run = trainer(max_epochs=2, callbacks=[averaging], limit_val_batches=0)
+    run.fit(classifier("mobilenet_v3_small"), datamodule=noise(4))
 
 
 def test_groups_hold_each_trained_parameter_once(classifier) -> None:
@@ -128,9 +123,3 @@ def test_the_learning_rate_decays_from_stage_to_stage(classifier) -> None:
 def test_more_epochs_than_stages_are_rejected(classifier) -> None:
     with pytest.raises(ConfigError, match="this backbone has 4 stages"):
         classifier(unfreeze_epochs=[1, 2, 3, 4, 5])
-
-
-def test_an_optimizer_that_cannot_be_built_is_one_line(classifier) -> None:
-    model = classifier(optimizer=torch.optim.LBFGS)
-    with pytest.raises(ConfigError, match="optimizer: it cannot be built: ValueError: LBFGS"):
-        model.configure_optimizers()

@@ -118,7 +118,7 @@ def make_sweep(tmp_path: Path, make_run: Callable[..., Path]) -> Callable[..., P
     ) -> Path:
         folder = tmp_path / name
         folder.mkdir()
-        manifest = Manifest(folder, list(swept), "grid", "python train.py -m sweep.name=sweep", {})
+        manifest = Manifest(folder, list(swept), "grid", "python train.py -m sweep.name=sweep")
         for number, (overrides, share) in enumerate(jobs):
             manifest.jobs.append(Job(number, overrides, f"hash{number}"))
             if isinstance(share, float):

@@ -15,10 +15,9 @@ from hymenoptera.reports.figures import (
     confusion_figure,
     curves_figure,
     precision_recall_figure,
-    reliability_figure,
 )
-from hymenoptera.reports.learning_rates import steepest, valley, write_search
-from hymenoptera.reports.metrics import Predictions, expected_calibration_error
+from hymenoptera.reports.learning_rates import valley, write_search
+from hymenoptera.reports.metrics import Predictions
 
 NAMES = ["$a_1$ & <b>", "_x", "蚂蚁"]
 PREDICTIONS = Predictions(
@@ -45,12 +44,6 @@ def test_class_names_are_shown_as_they_are() -> None:
         assert f"{average} {name}" in curves
 
 
-def test_the_reliability_figure_says_its_error() -> None:
-    shown = texts(as_svg(reliability_figure(PREDICTIONS), "x"))
-    error = expected_calibration_error(PREDICTIONS)
-    assert f"expected calibration error {error:.3f}" in shown
-
-
 def test_a_pages_colours_take_the_place_of_the_figures() -> None:
     rows = [{"epoch": e, "train/loss": 1 / e, "val/loss": 1.5 / e} for e in (1.0, 2.0, 3.0)]
     svg = as_svg(curves_figure(rows, "loss", "cross-entropy"), "loss by epoch")
@@ -60,12 +53,6 @@ def test_a_pages_colours_take_the_place_of_the_figures() -> None:
     assert pixels.shape == (360, 480, 3)
     for colour in ((31, 111, 178), (209, 102, 10)):  # both curves are there
         assert (pixels == np.array(colour)).all(axis=2).sum() > 20
-
-
-def test_the_axis_of_accuracies_fits_the_values() -> None:
-    rows = [{"epoch": e, "train/accuracy": 0.95, "val/accuracy": 0.93 + e / 100} for e in (1, 2, 3)]
-    low, high = curves_figure(rows, "accuracy", "accuracy").axes[0].get_ylim()
-    assert 0.93 < low < 0.94 and 0.96 < high < 0.97
 
 
 def test_epochs_without_validation_and_validations_in_mid_epoch_are_drawn() -> None:
@@ -92,7 +79,6 @@ def losses(fall_at: float, rise_at: float) -> list[float]:
 @pytest.mark.parametrize("fall_at", [1e-4, 1e-3])
 def test_learning_rates_are_read_off_the_way_down(fall_at: float) -> None:
     curve = losses(fall_at, 1e-1)
-    assert steepest(LEARNING_RATES, curve) == pytest.approx(fall_at, rel=0.3)
     found = valley(LEARNING_RATES, curve)
     assert fall_at / 10 < found < LEARNING_RATES[int(np.argmin(curve))]
     noisy = [loss + 0.002 * (-1) ** number for number, loss in enumerate(curve)]
@@ -115,13 +101,13 @@ def test_a_search_leaves_its_curve_and_the_command_to_train_with(
 ) -> None:
     curve = losses(1e-3, 1e-1)
     lines = write_search(tmp_path, LEARNING_RATES, curve, overrides)
-    assert [line.split()[0] for line in lines] == ["steepest", "valley", "curve", "train"]
+    assert [line.split()[0] for line in lines] == ["valley", "curve", "train"]
     lr = f"{valley(LEARNING_RATES, curve):.2g}"
-    assert lines[1].split() == ["valley", lr]
+    assert lines[0].split() == ["valley", lr]
     data = [one for one in overrides if one.startswith("data.")]
     expected = ["python", "train.py", *kept, *data, f"optimizer.lr={lr}"]
     assert shlex.split(lines[-1])[1:] == expected
-    assert len(write_search(tmp_path, LEARNING_RATES, curve, None)) == 3
+    assert len(write_search(tmp_path, LEARNING_RATES, curve, None)) == 2
     rows = [line.split(",") for line in (tmp_path / "find_lr.csv").read_text().splitlines()]
     assert rows[0] == ["lr", "loss"] and float(rows[5][0]) == LEARNING_RATES[4]
     assert Image.open(tmp_path / "find_lr.png").size == (576, 432)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from hymenoptera.reports.images import data_uri, image_grid, overlay, sprite, thumbnail
+from hymenoptera.reports.images import data_uri, image_grid, overlay, thumbnail
 
 
 def test_every_image_stands_under_its_title() -> None:
@@ -37,12 +37,3 @@ def test_a_thumbnail_keeps_the_proportion_and_a_lost_image_gives_none(tmp_path: 
     Image.fromarray(np.full((8, 8), 0x4000, dtype=np.uint16)).save(tmp_path / "grey.png")
     assert thumbnail(tmp_path / "grey.png", 8).getpixel((0, 0)) == (63, 63, 63)
     assert (data_uri(None), data_uri(b"abc")) == ("", "data:image/jpeg;base64,YWJj")
-
-
-def test_a_sheet_has_each_thumbnail_in_the_middle_of_its_place() -> None:
-    reds = [Image.new("RGB", (10, 4), (red, 0, 0)) for red in (50, 100, 150)]
-    sheet = sprite([*reds[:2], None, reds[2], reds[0]], 10)
-    assert sheet.size == (30, 30)
-    found = [sheet.getpixel((x, y))[0] for y in (5, 15) for x in (5, 15, 25)]
-    assert found == [50, 100, 255, 150, 50, 255]
-    assert sheet.getpixel((5, 1)) == sheet.getpixel((5, 8)) == (255, 255, 255)

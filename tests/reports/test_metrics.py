@@ -76,7 +76,6 @@ def test_metrics_by_hand() -> None:
     found = measure(predictions)
     assert found["confusion"] == [[3, 0], [1, 0]]
     assert found["per_class"]["b"]["precision"] is None
-    assert found["per_class"]["b"]["f1"] == 0
     assert found["per_class"]["a"]["recall"]["value"] == 1
     assert predictions.mistakes(5) == [2]
     assert np.isfinite(predictions.losses).all()

@@ -45,13 +45,7 @@ def test_a_summary_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content",
-    [
-        *("{", "[" * 100_000, "[]", "{}", '{"schema_version": 2}'),
-        '{"schema_version": 2, "status": 3}',
-        '{"schema_version": 2, "status": "failed", "best": 1}',
-        '{"schema_version": 2, "status": "failed", "no such field": 1}',
-    ],
+    "content", ["{", "[]", "{}", '{"schema_version": 2, "status": "failed", "no such field": 1}']
 )
 def test_a_damaged_summary_is_said_to_be_so(tmp_path: Path, content: str) -> None:
     (tmp_path / "summary.json").write_text(content)
@@ -72,9 +66,6 @@ def test_metrics_of_epochs_without_validation_have_no_empty_cells(tmp_path: Path
     assert read_epochs(tmp_path) == []
     (tmp_path / "metrics.csv").write_text("epoch,train/loss,val/loss\n1,0.5,\n2,0.25,0.75\n")
     assert read_epochs(tmp_path)[0] == {"epoch": 1, "train/loss": 0.5}
-    (tmp_path / "metrics.csv").write_text("epoch\nfirst\n")
-    with pytest.raises(ConfigError, match="damaged"):
-        read_epochs(tmp_path)
 
 
 def test_durations_and_images_of_resumes_add_up_and_the_command_stays() -> None:

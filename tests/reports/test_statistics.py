@@ -1,13 +1,16 @@
-"""Intervals cover what they say, with two seeds too; selection bias is about what it is."""
+"""Intervals cover what they say; equals are seldom called worse, and what is worse is found."""
 
 import math
 
 import numpy as np
 import pytest
+from scipy.stats import t as students_t
 
 from hymenoptera.reports.statistics import (
     PRIOR_FREEDOM,
     SEED_SCATTER,
+    compare_with_best,
+    range_p,
     repeated_interval,
     seed_variance,
     selection_bias,
@@ -53,14 +56,6 @@ def test_intervals_of_few_and_of_extreme_repeats() -> None:
         assert 0 <= low <= share <= high <= 1 and 0.005 < high - low < 0.1
 
 
-def test_what_seeds_show_outweighs_what_is_expected_of_them() -> None:
-    variance, freedom = seed_variance([runs(0.9)])
-    assert (variance, freedom) == (pytest.approx(SEED_SCATTER**2), PRIOR_FREEDOM)
-    generator = np.random.default_rng(0)
-    wild = [runs(*(0.8 + 0.1 * generator.normal(size=20)).clip(0, 1)) for _ in range(5)]
-    assert seed_variance(wild)[0] == pytest.approx(0.01, rel=0.3)
-
-
 def folds_of(levels: list[float], count: int = 100) -> np.ndarray:
     """(K, K * count): each fold has its own images, and a share of them correct."""
     values = np.full((len(levels), len(levels) * count), np.nan)
@@ -86,13 +81,13 @@ def test_folds_have_their_own_images_and_may_be_hard_for_all() -> None:
 def test_the_bias_of_the_best_of_equals_is_about_what_it_is(repeats: int, scatter: float) -> None:
     generator = np.random.default_rng(0)
     told, true = [], []
-    for _ in range(80):
+    for _ in range(40):
         values = equal_configurations(generator, 8, repeats, scatter)
         means = values.mean(axis=(1, 2))
-        told.append(selection_bias(list(values), draws=300))
+        told.append(selection_bias(list(values), draws=150))
         true.append(means.max() - means.mean())  # all are worth the same
     assert np.mean(true) > 0.012
-    assert np.mean(told) == pytest.approx(np.mean(true), abs=0.0033)
+    assert np.mean(told) == pytest.approx(np.mean(true), abs=0.004)
 
 
 def test_a_best_that_is_far_ahead_is_next_to_unbiased() -> None:
@@ -101,3 +96,71 @@ def test_a_best_that_is_far_ahead_is_next_to_unbiased() -> None:
     assert selection_bias(list(values)) < 0.5 * selection_bias(list(values[1:]))
     assert selection_bias(list(values[:1])) == 0  # nothing to select from
     assert selection_bias([np.ones((1, COUNT))] * 3) == 0
+
+
+def ps(configurations: list[np.ndarray], best: int) -> list[float | None]:
+    return [c and c.p for c in compare_with_best(configurations, best)]
+
+
+def test_the_range_of_two_is_students_t() -> None:
+    assert range_p(3.1, 14, 2) == pytest.approx(2 * students_t.sf(3.1, 14), rel=1e-6)
+    assert range_p(-1, 5, 3) == range_p(0, 5, 3) == 1
+
+
+@pytest.mark.parametrize(
+    ("count", "repeats", "scatter", "trials"),  # 0.35 in logits is 1.7 points
+    [(2, 1, 0, 40), (8, 1, 0.35, 20), (2, 2, 0.35, 40)],
+)
+def test_equal_configurations_are_called_worse_in_one_sweep_of_twenty_at_the_most(
+    count: int, repeats: int, scatter: float, trials: int
+) -> None:
+    """That any of a sweep's rows is, whichever of the equals was the best."""
+    generator = np.random.default_rng(count + repeats)
+    alarms = 0
+    for _ in range(trials):
+        values = equal_configurations(generator, count, repeats, scatter)
+        found = ps(list(values), int(values.mean(axis=(1, 2)).argmax()))
+        alarms += any(p is not None and p <= 0.05 for p in found)
+    assert alarms / trials <= 0.05
+
+
+def test_rows_that_collapse_and_scatter_are_told_apart_one_after_the_other() -> None:
+    """51.6 ± 12.8 and 84.1 ± 9.2 % beside rows of 96 ± 0.4 %, three seeds each."""
+    sweep = [
+        *[runs(0.961, 0.961, 0.961), runs(0.961, 0.954, 0.961), runs(0.954, 0.961, 0.961)],
+        *[runs(0.735, 0.889, 0.90), runs(0.369, 0.56, 0.62)],
+    ]
+    found = ps(sweep, 0)
+    assert found[0] is None
+    assert found[4] < found[3] < 0.05
+    assert all(p is not None and p > 0.5 for p in found[1:3])
+
+
+def test_differences_must_be_larger_than_seeds_scatter() -> None:
+    first, second = runs(1), runs(1 - 6 / COUNT)  # 3.9 points
+    assert ps([first, second], 0)[1] > 0.05
+    assert ps([first, runs(1 - 18 / COUNT)], 0)[1] < 0.02  # 11.8 points
+    first, second = runs(1, 1, 1), runs(0.6, 1, 1)  # one repeat collapsed, or two were lucky
+    assert ps([first, second], 0)[1] > 0.05
+    assert ps([first, runs(0.6, 0.65, 0.66)], 0)[1] < 1e-3
+
+
+def test_configurations_are_compared_on_what_they_have_in_common() -> None:
+    best, ahead, other = runs(0.9, 0.98, 0.98), runs(1, 1, 1), runs(0.9, 0.9, 0.9)
+    best[2] = np.nan  # a repeat that failed
+    ahead[1:] = np.nan
+    other[:2] = np.nan
+    found = ps([best, ahead, other], 0)
+    assert found[1] == 1  # it is ahead on what both have, so it is not worse
+    assert found[2] is None  # nothing in common with the best
+
+
+def test_folds_are_compared_over_all_their_images() -> None:
+    generator = np.random.default_rng(0)
+    first, second = np.full((2, 5, 200), np.nan)
+    for fold in range(5):
+        part = slice(40 * fold, 40 * fold + 40)
+        first[fold, part] = generator.random(40) < 0.95
+        second[fold, part] = generator.random(40) < 0.7
+    assert ps([first, second], 0)[1] < 0.01
+    assert ps([first, first], 0)[1] == 1

@@ -1,11 +1,11 @@
 """train.py with a task that takes a tenth of a second an epoch, and needs no torch.
 
-The environment says what goes wrong: KILL, REFUSE (a learning rate each), HIDE (a package that is
+The environment says what goes wrong: KILL, REFUSE (a learning rate each), HIDE (a plugin that is
 not installed).
 """
 
-import importlib.util
 import logging
+import multiprocessing
 import os
 import pkgutil
 import signal
@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 HIDDEN = os.environ.get("HIDE", "-")
-find_spec, walk_packages = importlib.util.find_spec, pkgutil.walk_packages
-importlib.util.find_spec = lambda name, *a: None if HIDDEN in name else find_spec(name, *a)
+walk_packages = pkgutil.walk_packages
 pkgutil.walk_packages = lambda *a, **k: (p for p in walk_packages(*a, **k) if HIDDEN not in p.name)
 
 import hydra  # noqa: E402
@@ -23,8 +22,12 @@ from hydra.core.hydra_config import HydraConfig  # noqa: E402
 from omegaconf import DictConfig  # noqa: E402
 
 from hymenoptera.config.command import run_command  # noqa: E402
+from hymenoptera.config.launched import task_overrides  # noqa: E402
 
 CONF = Path(__file__).parents[2] / "conf"
+
+
+LOCKS = []
 
 
 def is_asked(name: str, lr: float) -> bool:
@@ -37,7 +40,7 @@ def main(cfg: DictConfig) -> Any:
     from hymenoptera.reports.record import Summary, record_failure, write_summary
 
     folder, lr = Path(HydraConfig.get().runtime.output_dir), cfg.optimizer.lr
-    overrides = list(HydraConfig.get().overrides.task)
+    overrides = task_overrides()
     last = folder / "checkpoints" / "last.ckpt"
     logging.getLogger("hymenoptera").info("epoch line")
     try:
@@ -53,6 +56,7 @@ def main(cfg: DictConfig) -> Any:
     if cfg.resume is not None:
         assert cfg.resume == str(folder)
         first = int(last.read_text())
+    LOCKS.append(multiprocessing.RLock())  # as tqdm does
     asked: list[int] = []  # to stop, which it does after an epoch
     numbers = (signal.SIGINT, signal.SIGTERM)
     handlers = {number: signal.signal(number, lambda n, _: asked.append(n)) for number in numbers}

@@ -1,8 +1,10 @@
 """Fixtures of the sweeps' tests: the app in place of train.py, and what a sweep left."""
 
 import multiprocessing
+import os
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,16 @@ class Sweeping:
 
     def raw(self, *arguments: str, **environment: str) -> Ended:
         return run(APP, arguments, self.cwd, environment)
+
+    def stopped(
+        self, command: Sequence[str], when: Callable[[], object], number: int = signal.SIGKILL
+    ) -> int | None:
+        """Start a sweep, send it a signal when something has happened, and wait for its end."""
+        process = self.start(*command)
+        self.wait_for(when)
+        os.kill(process.pid or 0, number)
+        process.join(timeout=60)
+        return process.exitcode
 
     def start(self, *overrides: str, **environment: str) -> multiprocessing.Process:
         return start(APP, (*FIXED, *overrides), self.cwd, environment)

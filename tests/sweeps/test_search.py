@@ -1,8 +1,6 @@
 """Searches with Optuna: resumed, retried, several trials at a time."""
 
 import json
-import os
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -55,18 +53,6 @@ def test_a_failed_trial_is_run_again_with_its_values(sweeping: Sweeping) -> None
     assert states == ["COMPLETE", "COMPLETE"]
 
 
-def test_an_interrupted_trial_is_resumed(sweeping: Sweeping) -> None:
-    command = (*SEARCH, "sweep.trials=2", "trainer.max_epochs=30")
-    process = sweeping.start(*command)
-    sweeping.wait_for(lambda: len(sweeping.epochs("0")) > 2)
-    os.kill(process.pid or 0, signal.SIGINT)
-    process.join()
-    assert process.exitcode == 130
-    assert sweeping(*command).status == 0
-    assert sweeping.states == ["done", "done"]
-    assert sweeping.epochs("0") == list(range(30))
-
-
 class Numbers:
     """Gives each job the folder of its number."""
 
@@ -75,7 +61,7 @@ class Numbers:
 
 
 def trials(folder: Path, jobs: list[Job], count: int = 4, space: Space = SPACE) -> Trials:
-    manifest = Manifest(folder, space.swept, "optuna", "command", {}, jobs)
+    manifest = Manifest(folder, space.keys, "optuna", "command", jobs)
     composer: Any = Numbers()
     return Trials(space, manifest, composer, count, seed=0, pruning=False)
 
@@ -93,18 +79,6 @@ def test_jobs_that_run_at_the_same_time_are_different_trials(tmp_path: Path) -> 
     assert found.next_jobs(1) == []
     assert [job.number for job in jobs] == [0, 1, 2, 3]
     assert len({tuple(job.overrides) for job in jobs}) == 4
-
-
-def test_a_trial_that_the_manifest_never_knew_is_run_with_its_values(tmp_path: Path) -> None:
-    asked = trials(tmp_path, []).next_jobs(1)  # and the process is gone
-    assert trials(tmp_path, []).next_jobs(1) == asked
-
-
-def test_a_trial_without_values_is_given_up(tmp_path: Path) -> None:
-    open_study(tmp_path).ask()  # nothing was suggested when the process was gone
-    [job] = trials(tmp_path, []).next_jobs(1)
-    assert job.number == 1
-    assert [t.state.name for t in open_study(tmp_path).trials] == ["FAIL", "RUNNING"]
 
 
 def test_a_job_that_was_done_when_the_process_was_killed_counts(tmp_path: Path) -> None:

@@ -31,74 +31,49 @@ def test_done_jobs_are_skipped_failed_ones_run_again_and_added_values_add_jobs(
     assert "1 of 2 jobs failed" in ended.out
     assert "failed: train/loss is nan" in ended.out
     before = sweeping.records()
-    ended = sweeping("optimizer.lr=1e-3,1e-4,1e30", "seed=1,2")
+    ended = sweeping("optimizer.lr=1e-3,1e-4,1e30", "seed=2,1")  # other keys follow the seed
     assert ended.status == 1
-    assert "6 jobs, 1 done before" in ended.out
+    first, line = [line for line in ended.out.splitlines() if line][:2]
+    assert first == "sweep      runs/s: 6 jobs, 1 done before"
+    assert line.split()[:6] == ["2", "of", "6", "job", "1", "-"]
+    assert line.endswith("failed: train/loss is nan")
+    assert "epoch line" not in ended.out
+    assert "epoch line" in (sweeping.folder / "0" / "train.log").read_text()
     after = sweeping.records()
     assert after["0"] == before["0"]
     assert after["1"] > before["1"]
     assert [sorted(job.overrides)[2:] for job in sweeping.manifest.jobs] == [
         [f"optimizer.lr={rate}", f"seed={seed}"]
         for rate, seed in (
-            *(("0.0001", 1), ("1e+30", 1), ("0.001", 1)),
-            *(("0.001", 2), ("0.0001", 2), ("1e+30", 2)),
+            *(("0.0001", 1), ("1e+30", 1), ("0.001", 2)),
+            *(("0.001", 1), ("0.0001", 2), ("1e+30", 2)),
         )
     ]
     content = json.loads((sweeping.folder / "sweep.json").read_text())
-    assert [one["jobs"] for one in content["configurations"]] == [[0, 4], [1, 5], [2, 3]]
+    assert [sorted(one["jobs"]) for one in content["configurations"]] == [[0, 4], [1, 5], [2, 3]]
     assert (sweeping.folder / "sweep.html").exists()
-    other = sweeping("optimizer.lr=1e-4", "optimizer.weight_decay=0.1")
-    assert other.status == 2
-    assert "optimizer.weight_decay is 0.0 there and 0.1 here" in other.err
+    other = sweeping("optimizer.lr=1e-4", "seed=1", "optimizer.weight_decay=0.1")
+    assert other.status == 1, other.err
+    content = json.loads((sweeping.folder / "sweep.json").read_text())
+    assert "optimizer.weight_decay" in content["swept"]  # it is a row of its own
 
 
-def test_a_sweep_over_seeds_resumes_although_other_keys_follow_the_seed(sweeping: Sweeping) -> None:
-    assert sweeping("seed=1", "loss.label_smoothing=0,0.1").status == 0
-    ended = sweeping("seed=2,1", "loss.label_smoothing=0.1,0.2")
-    assert ended.status == 0, ended.err
-    assert "4 jobs, 2 done before" in ended.out
-    assert len(sweeping.states) == 5
-
-
-def test_the_console_has_one_line_a_job_and_the_log_has_the_rest(sweeping: Sweeping) -> None:
-    ended = sweeping("optimizer.lr=1e-4,1e-3")
-    assert ended.status == 0, ended.err
-    first, *jobs = [line for line in ended.out.splitlines() if line][:3]
-    assert first == "sweep      runs/s: 2 jobs"
-    assert jobs[0].split() == ["1", "of", "2", "job", "0", "99.9", "%", "optimizer.lr=0.0001"]
-    assert jobs[1].split()[:5] == ["2", "of", "2", "job", "1"]
-    assert "epoch line" not in ended.out
-    assert "epoch line" in (sweeping.folder / "0" / "train.log").read_text()
-    assert len(sweeping.pids()) == 1
-
-
-@pytest.mark.parametrize(
-    ("launcher", "words"),
-    [
-        (("sweep=joblib", "hydra.launcher.n_jobs=2"), "3 jobs, by joblib, 2 at a time"),
-        (SUBMITIT, "3 jobs, by submitit_local"),
-    ],
-)
-def test_hydras_launchers_run_the_jobs_in_processes_of_their_own(
-    sweeping: Sweeping, launcher: tuple[str, ...], words: str
-) -> None:
-    ended = sweeping(*launcher, "optimizer.lr=1e-4,1e-3,1e30", "trainer.max_epochs=5")
+def test_joblib_runs_several_jobs_at_a_time(sweeping: Sweeping) -> None:
+    options = ("sweep=joblib", "hydra.launcher.n_jobs=2", "trainer.max_epochs=5")
+    ended = sweeping(*options, "optimizer.lr=1e-4,1e-3,1e30")
     assert ended.status == 1, ended.err
-    assert words in ended.out
+    assert "3 jobs, by joblib, 2 at a time" in ended.out
     assert all("sweep" not in text for text in sweeping.manifest.jobs[0].overrides)
     assert sweeping.states == ["done", "done", "failed"]
     assert len(sweeping.pids()) == 2
     assert [int(line[:4]) for line in ended.out.splitlines() if " of 3  job" in line] == [1, 2, 3]
     assert "epoch line" not in ended.out
-    assert "Traceback" not in ended.err
+    assert "Traceback" not in ended.err and "leaked" not in ended.err
 
 
 def test_kill_9_loses_no_job_that_was_done_and_resumes_the_other(sweeping: Sweeping) -> None:
     command = ("optimizer.lr=1e-4,1e-3,1e-2", "trainer.max_epochs=30")
-    process = sweeping.start(*command)
-    sweeping.wait_for(lambda: len(sweeping.epochs("1")) > 2)
-    os.kill(process.pid or 0, signal.SIGKILL)
-    process.join()
+    sweeping.stopped(command, lambda: len(sweeping.epochs("1")) > 2)
     before = sweeping.records()
     assert list(before) == ["0"]
     assert sweeping(*command).status == 0
@@ -109,26 +84,16 @@ def test_kill_9_loses_no_job_that_was_done_and_resumes_the_other(sweeping: Sweep
 
 @pytest.mark.parametrize(
     ("launcher", "number"),
-    [
-        ((), signal.SIGINT),
-        (JOBLIB, signal.SIGINT),
-        (SUBMITIT, signal.SIGTERM),
-        pytest.param((), signal.SIGTERM, marks=pytest.mark.torture),
-        pytest.param(JOBLIB, signal.SIGTERM, marks=pytest.mark.torture),
-        pytest.param(SUBMITIT, signal.SIGINT, marks=pytest.mark.torture),
-    ],
+    [((), signal.SIGINT), (JOBLIB, signal.SIGINT), (SUBMITIT, signal.SIGTERM)],
 )
 def test_a_signal_stops_the_jobs_and_the_same_command_resumes_them(
     sweeping: Sweeping, launcher: tuple[str, ...], number: signal.Signals
 ) -> None:
     rates = "optimizer.lr=1e-4,1e-3" + ("" if launcher == SUBMITIT else ",1e-2")
     command = (*launcher, rates, "trainer.max_epochs=40")
-    process = sweeping.start(*command)
     running = ["0", "1"] if launcher else ["0"]
-    sweeping.wait_for(lambda: all(sweeping.epochs(job) for job in running))
-    os.kill(process.pid or 0, number)
-    process.join(timeout=60)
-    assert process.exitcode == 130
+    status = sweeping.stopped(command, lambda: all(map(sweeping.epochs, running)), number)
+    assert status == 130
     states = ["interrupted"] * len(running)
     assert sweeping.states == (states + ["to do"] * 2)[: 2 if launcher == SUBMITIT else 3]
     out = (sweeping.cwd / "out.txt").read_text()
@@ -140,51 +105,28 @@ def test_a_signal_stops_the_jobs_and_the_same_command_resumes_them(
     assert all(sweeping.epochs(job) == list(range(40)) for job in running)
 
 
-def test_a_killed_worker_takes_down_its_own_job_only(sweeping: Sweeping) -> None:
+def test_a_killed_worker_is_a_failed_job_and_those_that_wait_still_run(sweeping: Sweeping) -> None:
     command = (*JOBLIB, "optimizer.lr=1e-3,1e-4,1e-2,1e-1", "trainer.max_epochs=10")
     ended = sweeping(*command, KILL="1e-3")
     assert ended.status == 1, ended.err
-    assert sweeping.states == ["failed", "done", "done", "done"]
+    assert sweeping.states[0] == "failed"  # and perhaps the one that ran beside it
+    assert sweeping.states[2:] == ["done", "done"]
     assert sweeping.manifest.jobs[0].reason == "killed: it ended without a record"
+    assert sweeping(*command, REFUSE="1e-3").status == 1  # it keeps its checkpoint
+    assert sweeping(*command).status == 0
+    assert sweeping.epochs("0") == sweeping.epochs("1") == list(range(10))
 
 
-def test_jobs_of_a_cluster_outlive_the_sweep_and_are_not_run_again(sweeping: Sweeping) -> None:
-    command = (*SUBMITIT, "optimizer.lr=1e-4,1e-3", "trainer.max_epochs=60")
-    process = sweeping.start(*command)
-    sweeping.wait_for(lambda: sweeping.epochs("0") and sweeping.epochs("1"))
-    os.kill(process.pid or 0, signal.SIGKILL)
-    process.join()
-    assert not sweeping.records()
-    ended = sweeping(*command)
+@pytest.mark.parametrize("launcher", [SUBMITIT, pytest.param(JOBLIB, marks=pytest.mark.torture)])
+def test_jobs_that_outlive_the_sweep_are_not_run_twice(
+    sweeping: Sweeping, launcher: tuple[str, ...]
+) -> None:
+    command = (*launcher, "optimizer.lr=1e-4,1e-3", "trainer.max_epochs=60")
+    sweeping.stopped(command, lambda: sweeping.epochs("0") and sweeping.epochs("1"))
+    ended = sweeping(*command)  # at once: it waits for those that still run, joblib's are stopping
     assert ended.status == 0, ended.err
     assert sweeping.states == ["done", "done"]
     assert sweeping.epochs("0") == sweeping.epochs("1") == list(range(60))
-    assert len(sweeping.pids()) == 2
-
-
-@pytest.mark.torture
-def test_jobs_of_joblib_stop_when_the_sweep_is_killed(sweeping: Sweeping) -> None:
-    command = (*JOBLIB, "optimizer.lr=1e-4,1e-3", "trainer.max_epochs=60")
-    process = sweeping.start(*command)
-    sweeping.wait_for(lambda: sweeping.epochs("0") and sweeping.epochs("1"))
-    os.kill(process.pid or 0, signal.SIGKILL)
-    process.join()
-    ended = sweeping(*command)  # at once: it waits for those that are still stopping
-    assert ended.status == 0, ended.err
-    assert sweeping.epochs("0") == sweeping.epochs("1") == list(range(60))
-
-
-def test_an_interrupted_job_that_is_refused_keeps_its_checkpoint(sweeping: Sweeping) -> None:
-    command = ("optimizer.lr=1e-3", "trainer.max_epochs=20")
-    process = sweeping.start(*command)
-    sweeping.wait_for(lambda: len(sweeping.epochs("0")) > 3)
-    os.kill(process.pid or 0, signal.SIGINT)
-    process.join()
-    for _ in range(2):
-        assert sweeping(*command, REFUSE="1e-3").status == 1
-        assert sweeping.states == ["failed"]
-    assert sweeping(*command).status == 0
-    assert sweeping.epochs("0") == list(range(20))
 
 
 def test_hydras_own_folders_are_honoured(sweeping: Sweeping) -> None:
@@ -198,59 +140,55 @@ def test_hydras_own_folders_are_honoured(sweeping: Sweeping) -> None:
     assert ended.status == 1, ended.err
     [folder] = [path for path in sweeping.folder.iterdir() if path.is_dir()]
     assert (folder / "0_optimizer.lr=0.0001" / "summary.json").exists()
-    [line] = [line for line in ended.out.splitlines() if "try again with: " in line]
-    again = shlex.split(line.partition("with: ")[2])
-    before = (folder / "0_optimizer.lr=0.0001" / "summary.json").stat().st_mtime_ns
-    ended = sweeping.raw(*again[2:])
-    assert ended.status == 1, ended.err
-    assert "1 done before" in ended.out
-    assert (folder / "0_optimizer.lr=0.0001" / "summary.json").stat().st_mtime_ns == before
+    again = sweeping.raw(*printed_command(ended))
+    assert again.status == 1, again.err
+    assert "1 done before" in again.out
     clash = sweeping("hydra.sweep.dir=runs/t", "hydra.sweep.subdir=x", "seed=1,2")
     assert clash.status == 2
     assert "hydra.sweep.subdir=x is no folder of one job" in clash.err
     assert not (sweeping.cwd / "runs" / "t").exists()
 
 
+def printed_command(ended: Ended) -> list[str]:
+    [line] = [line for line in ended.out.splitlines() if "try again with: " in line]
+    return shlex.split(line.partition("with: ")[2])[2:]
+
+
 def test_a_folder_with_something_else_in_it_is_left_alone(sweeping: Sweeping) -> None:
-    (sweeping.folder / "mine").mkdir(parents=True)
+    assert sweeping("seed=1,2").status == 0
+    (sweeping.folder / "2").mkdir()
+    ended = sweeping("seed=1,2,3")
+    assert ended.status == 2
+    assert "is there already, and job 2 would go there" in ended.err
+    (sweeping.folder / "manifest.json").unlink()
     ended = sweeping("seed=1,2")
     assert ended.status == 2
     assert "holds something else" in ended.err
-    assert list(sweeping.folder.iterdir()) == [sweeping.folder / "mine"]
+    assert (sweeping.folder / "0" / "summary.json").exists()
 
 
-def test_a_jobs_folder_with_something_else_in_it_is_left_alone(sweeping: Sweeping) -> None:
-    assert sweeping("seed=1,2").status == 0
-    (sweeping.folder / "2").mkdir()
-    (sweeping.folder / "2" / "notes.txt").write_text("mine")
-    ended = sweeping("seed=1,2,3")
-    assert ended.status == 2
-    assert "holds something else" in ended.err
-    assert (sweeping.folder / "2" / "notes.txt").read_text() == "mine"
-
-
-def test_the_printed_command_has_all_that_it_needs(sweeping: Sweeping) -> None:
+def test_values_may_be_swept_by_a_config_and_the_printed_command_has_its_folder(
+    sweeping: Sweeping,
+) -> None:
     extra = sweeping.cwd / "my conf" / "experiment"
     extra.mkdir(parents=True)
-    (extra / "mine.yaml").write_text("# @package _global_\noptimizer: {weight_decay: 0.5}\n")
-    overrides = ("data=drawn", "trainer.max_epochs=1", "experiment=mine", "optimizer.lr=1e-3,1e30")
+    (extra / "mine.yaml").write_text(
+        "# @package _global_\n"
+        "hydra: {sweeper: {params: {optimizer.lr: '1e-3,1e30', seed: '1,2'}}}\n"
+    )
+    overrides = ("data=drawn", "trainer.max_epochs=1", "experiment=mine", "seed=3")
     ended = sweeping.raw("--config-dir", "my conf", "-m", *overrides)
     assert ended.status == 1, ended.err
-    [line] = [line for line in ended.out.splitlines() if "try again with: " in line]
-    again = sweeping.raw(*shlex.split(line.partition("with: ")[2])[2:])
+    assert "2 jobs" in ended.out
+    again = sweeping.raw(*printed_command(ended))
     assert again.status == 1, again.err
     assert "2 jobs, 1 done before" in again.out
 
 
-def test_values_may_be_swept_by_hydras_own_params(sweeping: Sweeping) -> None:
-    (sweeping.cwd / "mine" / "experiment").mkdir(parents=True)
-    (sweeping.cwd / "mine" / "experiment" / "swept.yaml").write_text(
-        "# @package _global_\n"
-        "hydra: {sweeper: {params: {optimizer.lr: '1e-4,1e-3', seed: '1,2'}}}\n"
-    )
-    ended = sweeping("--config-dir", "mine", "experiment=swept", "seed=3")
+def test_hydras_own_sweeper_works_too(sweeping: Sweeping) -> None:
+    ended = sweeping("hydra/sweeper=basic", "optimizer.lr=1e-4,1e-3")
     assert ended.status == 0, ended.err
-    assert len(sweeping.states) == 2
+    assert sorted(sweeping.records()) == ["0", "1"]
 
 
 @pytest.mark.parametrize(
@@ -259,7 +197,7 @@ def test_values_may_be_swept_by_hydras_own_params(sweeping: Sweeping) -> None:
         (["optimizer.lr=range(0)"], "grid", "no values"),
         (["optimizer.lr=interval(1e-4,1e-2)"], "grid", "sweep=optuna"),
         (["optimizer.lr=interval(1e-2,1e-4)"], "optuna", "to a larger one"),
-        (["seed=1,2", "optimizer.lr=1e-3,1e-4"], "optuna", "seed is a repeat"),
+        (["seed=1,2", "optimizer.lr=1e-3,1e-4"], "optuna", "a search has one value"),
         (["seed=1"], "optuna", "needs something to search"),
         (["sweep.name=a,b", "seed=1,2"], "grid", "a sweep has one value of it"),
     ],
@@ -272,12 +210,8 @@ def test_what_cannot_be_swept_is_refused(overrides: list[str], search: str, word
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        (["sweep=optuna", *SUBMITIT, "optimizer=adam,sgd"], "hydra.sweeper.max_batch_size=4"),
-        (["sweep.name=a/b", "seed=1,2"], "folder's name"),
         (["seed=1,2", "trainer.devices=2"], "run the whole sweep"),
-        (["optimizer.lrr=1e-3,1e-4"], "optimizer.lr"),
         (["optimizer.lr=1e-3,-1"], "optimizer.lr=-1"),
-        (["seed=1,2", "sweep=slurm"], "no srun here"),
         (["seed=1,2", "resume=runs/x"], "resume"),
     ],
 )
@@ -291,34 +225,23 @@ def test_an_invalid_sweep_is_refused_before_any_folder(
     assert not (sweeping.cwd / "runs").exists()
 
 
-@pytest.mark.parametrize(
-    ("hidden", "overrides", "extra"),
-    [
-        ("hydra_joblib_launcher", ["sweep=joblib", "seed=1,2"], "joblib"),
-        ("hydra_submitit_launcher", [*SUBMITIT, "seed=1,2"], "slurm"),
-        ("optuna", ["sweep=optuna", "optimizer=adam,sgd"], "optuna"),
-    ],
-)
-def test_a_missing_extra_is_named(
-    sweeping: Sweeping, hidden: str, overrides: list[str], extra: str
-) -> None:
-    ended = sweeping(*overrides, HIDE=hidden)
+def test_a_missing_extra_is_named(sweeping: Sweeping) -> None:
+    ended = sweeping("sweep=joblib", "seed=1,2", HIDE="hydra_joblib_launcher")
     assert ended.status == 2
     assert ended.err.count("\n") == 1
-    assert f"pip install -e '.[{extra}]'" in ended.err
+    assert "pip install -e '.[joblib]'" in ended.err
     assert not (sweeping.cwd / "runs").exists()
 
 
 def test_two_processes_do_not_run_the_same_sweep(sweeping: Sweeping) -> None:
-    process = sweeping.start("optimizer.lr=1e-3", "trainer.max_epochs=50")
+    process = sweeping.start("optimizer.lr=1e-3", "trainer.max_epochs=1000")
     sweeping.wait_for(lambda: sweeping.epochs("0"))
     other = sweeping.cwd / "other"
     other.mkdir()
     ended = Sweeping(other)("optimizer.lr=1e-3", f"hydra.sweep.dir={sweeping.folder}")
+    process.kill()
     assert ended.status == 2
     assert "this sweep is running already" in ended.err
-    process.join()
-    assert process.exitcode == 0
 
 
 SLURM = {  # enough of it for submitit: the tasks of an array at the same time, on this machine

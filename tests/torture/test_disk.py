@@ -9,7 +9,6 @@ from contextlib import suppress
 import pytest
 import torch
 
-from conftest import wait_for
 from hymenoptera.data import sources
 from hymenoptera.data.features import cached
 from hymenoptera.data.manifest import Entry, differences
@@ -133,23 +132,6 @@ def test_a_full_disk_at_checkpointing(disk, tmp_path, run_train, small):
         assert ended.status == 0, ended.err
     for file in ("metrics.csv", "predictions.csv"):
         assert (place / "run" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
-
-
-@pytest.mark.torture
-def test_a_disk_that_fills_up_while_it_logs(disk, run_train, start_train, small, tmp_path):
-    place = disk("100m")
-    process = start_train(*small, *HEAD, "trainer.max_epochs=2000", "hydra.run.dir=disk/run")
-    last = place / "run" / "checkpoints" / "last.ckpt"
-    wait_for(last.exists, process)
-    filler = fill(place)
-    process.join(timeout=60)
-    assert process.exitcode == 1
-    assert "No space left on device" in in_lines((tmp_path / "err.txt").read_text())
-    assert not [name for name in left_in(place) if name.endswith(".partial")]
-    filler.unlink()
-    epochs = describe_checkpoint(last)["epoch"] + 1
-    ended = run_train("resume=disk/run", f"trainer.max_epochs={epochs}")
-    assert ended.status == 0, ended.err
 
 
 @pytest.mark.torture

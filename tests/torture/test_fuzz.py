@@ -1,8 +1,6 @@
 """Random configs and bytes: an answer in words and in time; ten times as many with FUZZ=1."""
 
-import hashlib
 import itertools
-import json
 import os
 import string
 import time
@@ -18,16 +16,11 @@ from hypothesis import strategies as st
 from safetensors.torch import save
 
 from command_line import ROOT
-from hymenoptera.config.arguments import for_hydra
-from hymenoptera.config.messages import explained, is_explained
+from hymenoptera.config.command import explained, for_hydra, is_explained
 from hymenoptera.config.schema import RULES
 from hymenoptera.config.validation import check
 from hymenoptera.data.images import fault
-from hymenoptera.data.manifest import Entry
-from hymenoptera.data.sources import fetch
 from hymenoptera.errors import ConfigError
-from hymenoptera.reports.runs import find_runs, runs_table, sort_runs
-from loopback import zip_bytes
 from torture.test_files import READERS, RGB, SIXTEEN, TINY, saved
 
 FUZZ = float(os.environ.get("FUZZ", 0))
@@ -110,37 +103,16 @@ def test_random_overrides_start_or_are_explained_in_three_lines(tmp_path, monkey
     (tmp_path / "source").mkdir()
     answers = []
 
-    @examples(25)
+    @examples(10)
     @given(st.lists(OVERRIDES, min_size=1, max_size=4))
     def one(overrides):
         answers.append(answer(overrides))
         assert len(answers[-1].splitlines()) <= 3, answers[-1]
 
     one()
-    assert 2 <= answers.count("") <= len(answers) - 2
+    assert 1 <= answers.count("") < len(answers)
     assert [p.name for p in tmp_path.iterdir()] == ["source"]
     tried(len(answers))
-
-
-def test_random_archives(tmp_path, tried):
-    """A folder holds all that the manifest names, or is not there; nothing lands beside it."""
-    files = {"train/ants/1.jpg": b"one" * 20, "train/ü/2.jpg": b"two" * 20}
-    manifest = {k: Entry(len(v), hashlib.sha256(v).hexdigest()) for k, v in files.items()}
-    archive, count = tmp_path / "some.zip", itertools.count()
-
-    @examples(60)
-    @given(mutated(zip_bytes({**files, "../outside": b"x", "/tmp/outside": b"x"})))
-    def one(content):
-        archive.write_bytes(content)
-        folder = tmp_path / "all" / str(next(count))
-        limited(fetch, str(archive), folder, manifest, lines=3)
-        place = folder / "hymenoptera_data"
-        left = {p.relative_to(place).as_posix() for p in folder.rglob("*") if p.is_file()}
-        assert left in (set(), set(files))
-
-    one()
-    assert {p.name for p in tmp_path.iterdir()} <= {"some.zip", "all"}
-    tried(next(count))
 
 
 @pytest.mark.parametrize("form", ["GIF", "PNG", "TIFF", "JPEG", "WEBP"])
@@ -172,40 +144,6 @@ def test_random_checkpoints_and_weights(tmp_path, tried):
             next(count)
             for read in READERS[1:]:  # the first one builds a network, where the second succeeds
                 limited(read, path, lines=2)
-
-    one()
-    tried(next(count))
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-)
-
-
-def test_random_records(tmp_path, finished_run, tried):
-    """Random bytes, and a random value at a place of the record or one below."""
-    raw = (finished_run / "summary.json").read_bytes()
-    whole, count = json.loads(raw), itertools.count()
-    inner = {k: sorted(v) for k, v in whole.items() if isinstance(v, dict)}
-
-    def read():
-        (row,) = find_runs(tmp_path)
-        for key in ("accuracy", "time", "status"):
-            runs_table(sort_runs([row, row], key))
-
-    @examples(60)
-    @given(st.data())
-    def one(data):
-        content = data.draw(mutated(raw))
-        if data.draw(st.booleans()):
-            key, new = data.draw(st.sampled_from(sorted(whole))), data.draw(JSON)
-            if key in inner and data.draw(st.booleans()):
-                new = {**whole[key], data.draw(st.sampled_from(inner[key] or ["x"])): new}
-            content = json.dumps({**whole, key: new}).encode()
-        (tmp_path / "summary.json").write_bytes(content)
-        next(count)
-        limited(read)
 
     one()
     tried(next(count))

@@ -16,6 +16,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from hymenoptera.config.resume import quoted
 from hymenoptera.config.schema import is_below, leaves
 from hymenoptera.config.validation import check
 from hymenoptera.errors import ConfigError
@@ -32,15 +33,18 @@ OWN_FILES = (".running.lock", ".jobs", "multirun.yaml")  # may be there before t
 
 @dataclass(frozen=True)
 class Interval:
-    """A range to search, both ends in it; on a logarithmic scale, or of whole numbers only."""
+    """A range to search, with both ends."""
 
-    low: float
-    high: float
+    low: Any  # a float, or an int where only whole numbers are meant
+    high: Any
     log: bool
-    whole: bool
+
+    @property
+    def whole(self) -> bool:
+        return isinstance(self.low, int) and isinstance(self.high, int)
 
     def shown(self, value: float) -> str:
-        """A number in it, as an override has it, with four digits."""
+        """A number in it as an override has it, with four digits."""
         return str(round(value)) if self.whole else repr(float(f"{value:.4g}"))
 
 
@@ -49,32 +53,36 @@ class Space:
     """What a command line sweeps over: several values, or an interval, of a key."""
 
     fixed: list[str]  # overrides that all jobs have
-    values: dict[str, list[str]]
-    intervals: dict[str, Interval]
+    swept: dict[str, list[str] | Interval]
     choice: list[str]  # sweep=NAME, which may choose a launcher and says nothing about a job
 
     @property
-    def swept(self) -> list[str]:
-        """Keys that have several values."""
-        return [key.lstrip("+") for key in (*self.values, *self.intervals)]
+    def keys(self) -> list[str]:
+        """The keys that have several values."""
+        return [key.lstrip("+") for key in self.swept]
 
     def combinations(self) -> list[list[str]]:
         """The overrides of every job of a grid."""
-        swept = [[f"{key}={value}" for value in values] for key, values in self.values.items()]
+        swept = [[f"{k}={v}" for v in values] for k, values in self._values().items()]
         return [[*self.fixed, *combination] for combination in itertools.product(*swept)]
 
     def corners(self) -> list[list[str]]:
         """Overrides with each interval's ends and each value: enough to check them all."""
-        ends = {k: [i.shown(i.low), i.shown(i.high)] for k, i in self.intervals.items()}
-        choices = {**self.values, **ends}
+        choices = self._values()
         first = {key: values[0] for key, values in choices.items()}
         corners = ({**first, key: value} for key, values in choices.items() for value in values)
         return [[*self.fixed, *(f"{k}={v}" for k, v in corner.items())] for corner in corners]
 
+    def _values(self) -> dict[str, list[str]]:
+        return {
+            key: [one.shown(one.low), one.shown(one.high)] if isinstance(one, Interval) else one
+            for key, one in self.swept.items()
+        }
+
 
 def read_space(arguments: list[str], search: str, loader: ConfigLoader | None = None) -> Space:
     """Take a command line apart; values of the sweep's own node are left out."""
-    space = Space([], {}, {}, [])
+    space = Space([], {}, [])
     for override in OverridesParser.create(loader).parse_overrides(arguments):
         key, text = override.get_key_element(), str(override.input_line)
         node = key.lstrip("+~").split(".")[0]
@@ -85,23 +93,16 @@ def read_space(arguments: list[str], search: str, loader: ConfigLoader | None = 
                 space.choice.append(text)
         elif node == "sweep":
             raise ConfigError(f"{text}: a sweep has one value of it.")
+        elif override.is_interval_sweep() and search == "grid":
+            raise ConfigError(f"{text}: a grid needs values; sweep=optuna searches a range.")
+        elif search == "optuna" and key in REPEATED:
+            raise ConfigError(f"{text}: a search has one value of it; repeat the best with a grid.")
         elif override.is_interval_sweep():
-            space.intervals[key] = _interval(override)
+            space.swept[key] = _interval(override)
         else:
-            space.values[key] = list(dict.fromkeys(override.sweep_string_iterator()))
-            if not space.values[key]:
+            space.swept[key] = values = list(dict.fromkeys(override.sweep_string_iterator()))
+            if not values:
                 raise ConfigError(f"{text} has no values: there is nothing to run.")
-    if search == "grid" and space.intervals:
-        raise ConfigError(
-            f"{next(iter(space.intervals))}: a grid needs values, such as 1e-4,1e-3. A range is "
-            f"searched with sweep=optuna."
-        )
-    for key in REPEATED if search == "optuna" else ():
-        if key in space.values:
-            raise ConfigError(
-                f"{key} is a repeat, nothing to search: give it one value with sweep=optuna, and "
-                f"repeat the best with a grid."
-            )
     if search == "optuna" and not space.swept:
         raise ConfigError(
             "sweep=optuna needs something to search, such as "
@@ -115,29 +116,28 @@ def _interval(override: Override) -> Interval:
     assert isinstance(sweep, IntervalSweep)
     if sweep.start is None or sweep.end is None or not sweep.start < sweep.end:
         raise ConfigError(f"{override.input_line}: a range goes from a number to a larger one.")
-    low, high = float(sweep.start), float(sweep.end)
-    whole = isinstance(sweep.start, int) and isinstance(sweep.end, int)
-    return Interval(low, high, "log" in sweep.tags or (low > 0 and high / low >= 100), whole)
+    low, high = sweep.start, sweep.end
+    return Interval(low, high, "log" in sweep.tags or (low > 0 and high / low >= 100))
 
 
+@dataclass
 class Composer:
-    """Composes the configs of a sweep's jobs."""
+    """Composes the configs of a sweep's jobs; `choice` is its sweep=NAME."""
 
-    def __init__(self, config: DictConfig, loader: ConfigLoader, choice: list[str]) -> None:
-        self._config, self._loader, self._choice = config, loader, choice
+    config: DictConfig
+    loader: ConfigLoader
+    choice: list[str]
 
     def check(self, overrides: list[str]) -> dict[str, Any]:
         """Check a job's config; gives what its results may depend on, by dotted key.
 
         A key that repeats another one, such as ${seed}, is left out: the other one stands for it.
         """
-        composed = self._loader.load_sweep_config(self._config, [*self._choice, *overrides])
+        composed = self.loader.load_sweep_config(self.config, [*self.choice, *overrides])
         if OmegaConf.select(composed, "resume") is not None:
-            raise ConfigError(
-                "resume=RUN resumes one run, without -m; a sweep is resumed by its sweep.name."
-            )
+            raise ConfigError("resume=RUN is for one run; a sweep is resumed by its sweep.name.")
         with read_write(composed), open_dict(composed):
-            composed.sweep = self._config.sweep
+            composed.sweep = self.config.sweep
         config = check(composed)
         raw = leaves(OmegaConf.to_container(composed))  # type: ignore[arg-type]
         repeated = [key for key, value in raw.items() if REFERENCE.fullmatch(str(value))]
@@ -150,9 +150,9 @@ class Composer:
 
     def folder(self, overrides: list[str], number: int) -> str:
         """A job's run folder, relative to the sweep's, as hydra.sweep.subdir says."""
-        if OmegaConf.to_container(self._config.hydra.sweep)["subdir"] == "${hydra.job.num}":  # type: ignore[call-overload,index]
+        if OmegaConf.to_container(self.config.hydra.sweep)["subdir"] == "${hydra.job.num}":  # type: ignore[call-overload,index]
             return str(number)  # the default: composing takes a tenth of a second
-        composed = self._loader.load_sweep_config(self._config, [*self._choice, *overrides])
+        composed = self.loader.load_sweep_config(self.config, [*self.choice, *overrides])
         with read_write(composed), open_dict(composed):
             composed.hydra.job.num, composed.hydra.job.id = number, str(number)
         before = HydraConfig.instance().cfg
@@ -163,22 +163,16 @@ class Composer:
             HydraConfig.instance().cfg = before
 
 
-def open_manifest(folder: Path, space: Space, config: dict[str, Any], search: str) -> Manifest:
-    """The manifest of a sweep's folder, or a new one; `config` is what its first job depends on."""
+def open_manifest(folder: Path, space: Space, search: str) -> Manifest:
+    """The manifest of a sweep's folder, or a new one."""
     if not (folder / FILE).is_file():
         if any(path.name not in OWN_FILES for path in folder.iterdir()):
             raise ConfigError(f"{folder} holds something else. Choose another sweep.name.")
-        return Manifest(folder, space.swept, search, _command(folder), config)
+        return Manifest(folder, space.keys, search, _command(folder))
     manifest = read_manifest(folder, locked=True)
-    manifest.swept = list(dict.fromkeys([*manifest.swept, *space.swept]))
-    other = _difference(manifest.config, config, manifest.swept)
     if search != manifest.search:
-        other = f"it is searched with sweep={manifest.search} there and sweep={search} here"
-    if other:
-        raise ConfigError(
-            f"{folder} holds another experiment: {other}.\nChoose another sweep.name, or repeat "
-            f"its command: {manifest.command}"
-        )
+        raise ConfigError(f"{folder} is searched by {manifest.search}: choose another sweep.name.")
+    manifest.swept = list(dict.fromkeys([*manifest.swept, *space.keys]))
     manifest.command = _command(folder)
     return manifest
 
@@ -189,42 +183,24 @@ def add_job(manifest: Manifest, job: Job, composer: Composer) -> Job:
     place = manifest.folder_of(job).resolve()
     others = [manifest.folder_of(other).resolve() for other in manifest.jobs]
     if manifest.folder.resolve() not in place.parents or place in others:
-        raise ConfigError(
-            f"hydra.sweep.subdir={job.folder} is no folder of one job below {manifest.folder}: "
-            f"leave it out, and each job's is its number."
-        )
-    if place.exists() and (not place.is_dir() or any(place.iterdir())):
-        raise ConfigError(f"{place} holds something else, and job {job.number} would go there.")
+        raise ConfigError(f"hydra.sweep.subdir={job.folder} is no folder of one job.")
+    if place.exists():
+        raise ConfigError(f"{place} is there already, and job {job.number} would go there.")
     manifest.jobs.append(job)
     return job
 
 
 def identity(config: dict[str, Any]) -> str:
-    """What makes two jobs the same: the hash of all that their results may depend on."""
+    """The hash of all that a job's results may depend on: equal for equal jobs."""
     text = json.dumps(config, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def quoted(text: str) -> str:
-    """A text as an override's value that stands for itself, whatever is in it."""
-    return "'" + text.replace("'", "\\'").replace("${", "\\${") + "'"
 
 
 def _command(folder: Path) -> str:
     """The command line of this process, with what it takes to resume the sweep in a folder."""
     given = [text for text in sys.argv[1:] if not text.startswith("hydra.sweep.dir=")]
     if len(given) < len(sys.argv) - 1:
-        given.append(f"hydra.sweep.dir={quoted(str(folder))}")  # it may have had the time in it
+        given.append(f"hydra.sweep.dir={quoted(folder)}")  # it may have had the time in it
     elif not any(text.lstrip("+").startswith("sweep.name=") for text in given):
         given.append(f"sweep.name={folder.name}")
     return shlex.join(["python", sys.argv[0], *given])
-
-
-def _difference(old: dict[str, Any], new: dict[str, Any], swept: list[str]) -> str | None:
-    """Say in what two configs differ apart from swept keys; None for nothing."""
-    if "experiment" in swept:  # which may set any key
-        return None
-    for key in sorted({*old, *new}):
-        if old.get(key) != new.get(key) and not is_below(key, swept):
-            return f"{key} is {old.get(key)} there and {new.get(key)} here"
-    return None

@@ -2,7 +2,13 @@
 
 from typing import Any
 
-from hydra_plugins.hymenoptera_sweeper._plan import Composer, Space, add_job, identity
+from hydra_plugins.hymenoptera_sweeper._plan import (
+    Composer,
+    Interval,
+    Space,
+    add_job,
+    identity,
+)
 from hymenoptera.errors import RunError
 from hymenoptera.reports.jobs import Job, Manifest
 from hymenoptera.reports.record import read_summary
@@ -33,7 +39,7 @@ class Grid:
         return taken
 
     def end(self, job: Job) -> None:
-        """Nothing depends on what came out."""
+        """Nothing depends on the result."""
 
 
 class Trials:
@@ -88,29 +94,16 @@ class Trials:
         return open_study(self._manifest.folder, **options)
 
     def _next(self) -> Job:
-        from optuna.trial import TrialState
-
         # a sampler of its own for each trial, else a restart would draw the same numbers again
         study = self._study(seed=self._seed + len(self._manifest.jobs))
-        known = {job.number for job in self._manifest.jobs}
-        keys = {*self._space.intervals, *self._space.values}
-        for lost in study.trials:  # asked for, but killed before the manifest knew
-            if not lost.state.is_finished() and lost.number not in known:
-                if set(lost.params) == keys:
-                    return self._add(lost.number, lost.params)
-                study.tell(lost.number, state=TrialState.FAIL)
         trial = study.ask()
-        for key, interval in self._space.intervals.items():
-            kind = int if interval.whole else float
-            suggest = trial.suggest_int if interval.whole else trial.suggest_float
-            suggest(key, kind(interval.low), kind(interval.high), log=interval.log)
-        for key, choices in self._space.values.items():
-            trial.suggest_categorical(key, choices)
-        return self._add(trial.number, trial.params)
-
-    def _add(self, number: int, params: dict[str, Any]) -> Job:
-        intervals = self._space.intervals
-        texts = {k: intervals[k].shown(v) if k in intervals else str(v) for k, v in params.items()}
-        overrides = [*self._space.fixed, *(f"{key}={text}" for key, text in texts.items())]
-        job = Job(number, overrides, config_hash=f"trial {number}")
+        overrides = list(self._space.fixed)
+        for key, choices in self._space.swept.items():
+            if not isinstance(choices, Interval):
+                value = trial.suggest_categorical(key, choices)
+            else:
+                suggest = trial.suggest_int if choices.whole else trial.suggest_float
+                value = choices.shown(suggest(key, choices.low, choices.high, log=choices.log))
+            overrides.append(f"{key}={value}")
+        job = Job(trial.number, overrides, config_hash=f"trial {trial.number}")
         return add_job(self._manifest, job, self._composer)

@@ -9,10 +9,11 @@ import logging
 import os
 import shutil
 import signal
+import sys
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import count
+from multiprocessing import current_process
 from pathlib import Path
 from typing import Any
 
@@ -28,23 +29,16 @@ STOP = "stop"
 POLL_S = 0.5
 
 _sweeper_pid: int | None = None  # of this process, if it runs the sweep itself
-_gpu: FileLock | None = None  # of this process, for its life
 
 
 @dataclass
 class JobTask:
-    """Runs a job; it is pickled on its way to another process.
+    """Runs a job in its run folder; it is pickled on its way to another process."""
 
-    Attributes:
-        function: of the project, which runs a config.
-        folder: the sweep's, absolute.
-    """
-
-    function: TaskFunction
-    folder: Path
+    function: TaskFunction  # of the project, which runs a config
+    folder: Path  # the sweep's, absolute
 
     def __call__(self, config: DictConfig) -> Any:
-        """Run a job in its run folder, from its last checkpoint if it has one."""
         hydra = HydraConfig.get()
         folder = Path(hydra.runtime.output_dir)
         with suppress(Timeout), lock_of_job(self.folder, folder).acquire(timeout=0):
@@ -70,7 +64,7 @@ class JobTask:
         if not is_cluster:
             with suppress(OSError):
                 os.setpgrp()  # Ctrl-C is for the sweep, which stops its jobs
-            _take_gpu(self.folder / PLACE, config.trainer)
+            _take_gpu(config.trainer)
         for number in (signal.SIGINT, signal.SIGTERM):  # submitit ignores SIGTERM
             signal.signal(number, signal.default_int_handler)
         over = threading.Event()
@@ -95,7 +89,7 @@ class JobTask:
 
 
 def begin(folder: Path) -> None:
-    """Make this process the sweep's, and let its jobs run."""
+    """Make this process the sweep's, whose jobs may run."""
     global _sweeper_pid
     _sweeper_pid = os.getpid()
     (folder / PLACE).mkdir(exist_ok=True)
@@ -113,32 +107,28 @@ def lock_of_job(folder: Path, job_folder: Path) -> FileLock:
     return FileLock(folder / PLACE / f"{name}.lock")
 
 
-def is_running(folder: Path, job_folder: Path) -> bool:
-    """Whether a process runs a job of the sweep in a folder."""
-    lock = lock_of_job(folder, job_folder)
-    if Path(lock.lock_file).exists():
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            return True
-        lock.release()
-    return False
+def end_workers(*, at_once: bool) -> None:
+    """End joblib's worker processes, which would wait for more work for minutes.
+
+    One that is killed leaves semaphores behind (tqdm's), of which Python warns.
+    """
+    if "joblib" in sys.modules:
+        from joblib.externals.loky import reusable_executor
+
+        if (executor := reusable_executor._executor) is not None:
+            executor.terminate(kill_workers=at_once)
 
 
-def _take_gpu(place: Path, trainer: DictConfig) -> None:
-    """Give this process one of several GPUs, for its life: the next that no other one has."""
-    global _gpu
+def _take_gpu(trainer: DictConfig) -> None:
+    """Give this process, one of joblib's, one of several GPUs for its life."""
+    number = current_process().name.rpartition("-")[2]
     is_one = trainer.get("devices", 1) in (1, "1", "auto")
-    if _gpu is not None or not is_one or trainer.get("accelerator") not in ("auto", "gpu", "cuda"):
+    if not is_one or trainer.get("accelerator") not in ("auto", "gpu", "cuda"):
         return
     import torch
 
-    gpus = torch.cuda.device_count()  # does not begin to use them
-    names = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
-    names = names or [str(number) for number in range(gpus)]
-    for slot in count() if gpus > 1 else ():
-        with suppress(Timeout):
-            _gpu = FileLock(place / f"gpu_{slot}.lock")
-            _gpu.acquire(timeout=0)
-            os.environ["CUDA_VISIBLE_DEVICES"] = names[slot % gpus]
-            return
+    gpus = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(
+        map(str, range(torch.cuda.device_count()))  # does not begin to use them
+    )
+    if "," in gpus and number.isdigit():
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus.split(",")[int(number) % (gpus.count(",") + 1)]

@@ -9,20 +9,12 @@ from hymenoptera.callbacks.finite import FiniteLoss
 from hymenoptera.callbacks.history import History
 from hymenoptera.callbacks.interruption import InterruptedTraining, Interruption, interruptible
 from hymenoptera.callbacks.lr_range import LearningRateRange
-from hymenoptera.callbacks.metadata import RunMetadata
 from hymenoptera.callbacks.pruning import Pruning
 from hymenoptera.callbacks.record import RunRecord
-from hymenoptera.callbacks.tensorboard import (
-    AugmentedImages,
-    ConfigText,
-    Hparams,
-    ScalarLayout,
-    Throughput,
-)
+from hymenoptera.callbacks.tensorboard import AugmentedImages, TensorBoard
 
 __all__ = [
     "AugmentedImages",
-    "ConfigText",
     "Embeddings",
     "EpochTable",
     "Evaluation",
@@ -31,17 +23,14 @@ __all__ = [
     "FiniteLoss",
     "GradCamImages",
     "History",
-    "Hparams",
     "InterruptedTraining",
     "Interruption",
     "LastCheckpoint",
     "LearningRateRange",
     "Pruning",
     "ResumedBest",
-    "RunMetadata",
     "RunRecord",
-    "ScalarLayout",
-    "Throughput",
+    "TensorBoard",
     "evaluation_of",
     "interruptible",
     "quiet_libraries",

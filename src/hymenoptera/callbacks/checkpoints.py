@@ -33,7 +33,6 @@ class LastCheckpoint(ModelCheckpoint):
         self._saved_at = self._epoch_began = float("-inf")
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock: an epoch that is resumed in its middle has no other start."""
         self._epoch_began = time.monotonic()
 
     on_train_epoch_start = on_train_start
@@ -41,7 +40,6 @@ class LastCheckpoint(ModelCheckpoint):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save within an epoch, if it is time."""
         is_last_batch = batch_idx + 1 == trainer.num_training_batches
         is_accumulating = (batch_idx + 1) % trainer.accumulate_grad_batches
         if self._within_epoch_s is None or is_last_batch or is_accumulating:
@@ -51,7 +49,6 @@ class LastCheckpoint(ModelCheckpoint):
             self._save_if(passed_s >= self._within_epoch_s, trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save, if it is time or the last chance."""
         is_last = (
             trainer.should_stop
             or trainer.current_epoch + 1 == trainer.max_epochs
@@ -78,7 +75,6 @@ class ResumedBest(pl.Callback):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Correct the saved state of each ModelCheckpoint."""
         for callback in trainer.checkpoint_callbacks:
             state = checkpoint["callbacks"].get(callback.state_key)
             if not isinstance(callback, ModelCheckpoint) or not state or not callback.dirpath:

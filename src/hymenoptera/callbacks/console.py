@@ -60,18 +60,15 @@ class EpochTable(pl.Callback):
         self._columns: list[str] = []
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Print nothing again that was there before a resume."""
         history = history_of(trainer)
         self._printed = len(history.rows) if history is not None else 0
         self._began = time.monotonic()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Print the epoch before: ModelCheckpoint comes after all others, and has seen it now."""
         self._print(trainer)
         self._began = time.monotonic()
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any, **__: Any) -> None:
-        """Move the bar."""
         if trainer.state.fn != "fit" or trainer.sanity_checking:
             return
         if self._bar is None:
@@ -88,7 +85,6 @@ class EpochTable(pl.Callback):
     on_validation_batch_end = on_train_batch_end
 
     def on_train_epoch_end(self, *_: Any, **__: Any) -> None:
-        """Stop the clock, and leave no half bar behind."""
         self._took_s = time.monotonic() - self._began
         if self._bar is not None:
             self._bar.close()
@@ -97,25 +93,24 @@ class EpochTable(pl.Callback):
     on_exception = on_train_epoch_end
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Print the last epoch."""
         self._print(trainer)
 
     def _print(self, trainer: pl.Trainer) -> None:
         history = history_of(trainer)
         is_search = callback_of(trainer, LearningRateRange) is not None  # it prints what it finds
-        new = history.rows[self._printed :] if history is not None else []
-        if history is None or not new or is_search or not trainer.is_global_zero:
+        if history is None or len(history.rows) == self._printed:
             return
         self._printed = len(history.rows)
-        # the latest value of each, in the order of the epoch's own row
-        row = {name: value for one in (new[-1], *new) for name, value in one.items()}
+        row = history.rows[-1]
+        if is_search or not trainer.is_global_zero:
+            return
         measured = [name for name in row if name not in ("epoch", "step") and name[:3] != "lr/"]
         columns = [*dict.fromkeys([*self._columns, *measured])]
         if columns != self._columns:
             self._columns = columns
             log.info("  ".join(["epoch", *(f"{name:>8}" for name in columns), "      time"]))
         cells = [_cell(name, row.get(name)).rjust(max(8, len(name))) for name in columns]
-        mark = "  best so far" if any(one is history.best for one in new) else ""
+        mark = "  best so far" if row is history.best else ""
         took = format_duration(self._took_s)
         log.info("  ".join([f"{row['epoch']:5d}", *cells, f"{took:>10}{mark}"]))
 

@@ -51,7 +51,6 @@ class Evaluation(pl.Callback):
         self._hook: Any = None
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begin; keep what the head is given, if a callback needs it."""
         self.result, self._batches = None, []
         needed = any(getattr(c, "needs_features", False) for c in trainer.callbacks)  # type: ignore[attr-defined]
         compiled = pl_module.hparams.get("compile")  # for the hook it would be compiled again
@@ -61,7 +60,6 @@ class Evaluation(pl.Callback):
             self._hook = head.register_forward_pre_hook(lambda _, inputs: keep(inputs[0]))
 
     def on_validation_batch_end(self, trainer: pl.Trainer, *args: Any, **_: Any) -> None:
-        """Take the batch's predictions."""
         features = [_array(inputs) for inputs in self._head_inputs]
         self._head_inputs.clear()
         _, outputs, _, _, *dataloader = args  # without a number if there is one loader
@@ -72,7 +70,6 @@ class Evaluation(pl.Callback):
             self._batches.append([_array(logits), labels.cpu().numpy(), *features])
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Put the batches together; other callbacks see the result in `on_validation_end`."""
         self.on_exception()
         batches = _in_order(trainer, self._batches) if trainer.state.fn != "fit" else []
         self._batches = []
@@ -99,7 +96,6 @@ class Evaluation(pl.Callback):
     on_test_epoch_end = on_validation_epoch_end
 
     def on_exception(self, *_: Any) -> None:
-        """Leave no hook behind."""
         if self._hook is not None:
             self._hook.remove()
             self._hook = None

@@ -42,7 +42,6 @@ class FeatureCache(pl.Callback):
         self._folder = Path(folder).expanduser()
 
     def setup(self, trainer: pl.Trainer, pl_module: Any, *_: Any, **__: Any) -> None:
-        """Compute or load the features, after the data module's setup."""
         data = trainer.datamodule  # type: ignore[attr-defined]
         if (
             trainer.state.fn != "fit"

@@ -1,15 +1,12 @@
 """What an evaluation looks like: figures, Grad-CAM heat maps, the projector."""
 
 import logging
-from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from PIL import Image
+from PIL import ImageOps
 from pytorch_lightning.strategies import DDPStrategy
-from tensorboard.plugins import projector
 from torch.utils.tensorboard import SummaryWriter
 
 from hymenoptera.callbacks.evaluation import EvaluationResult, evaluation_of
@@ -17,18 +14,10 @@ from hymenoptera.callbacks.history import history_of
 from hymenoptera.callbacks.tensorboard import tensorboards
 from hymenoptera.data.preprocessing import as_images
 from hymenoptera.data.samples import Samples
-from hymenoptera.files import write_file
 from hymenoptera.models import ImageClassifier
 from hymenoptera.models.grad_cam import GradCam
 from hymenoptera.reports import figures
-from hymenoptera.reports.images import (
-    grad_cam_file,
-    image_grid,
-    overlay,
-    side_by_side,
-    sprite,
-    thumbnail,
-)
+from hymenoptera.reports.images import grad_cam_file, image_grid, overlay, side_by_side
 from hymenoptera.reports.metrics import confusion, expected_calibration_error
 
 log = logging.getLogger(__name__)
@@ -43,7 +32,6 @@ class AfterEvaluation(pl.Callback):
     """
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Draw, if there is something to draw."""
         result = evaluation_of(trainer)
         if result is None or not trainer.is_global_zero:
             return
@@ -55,7 +43,6 @@ class AfterEvaluation(pl.Callback):
             log.warning("%s could not be drawn: %s", type(self).__name__, error)
 
     def draw(self, trainer: pl.Trainer, result: EvaluationResult, writer: Writer) -> None:
-        """Draw the result of the validation images."""
         raise NotImplementedError
 
 
@@ -63,7 +50,6 @@ class EvaluationFigures(AfterEvaluation):
     """Confusion matrix, reliability with its calibration error, precision and recall."""
 
     def draw(self, trainer: pl.Trainer, result: EvaluationResult, writer: Writer) -> None:
-        """Write them to TensorBoard."""
         if writer is None:
             return
         epoch = _epoch(trainer)
@@ -98,7 +84,6 @@ class GradCamImages(AfterEvaluation):
         self.correct = correct
 
     def draw(self, trainer: pl.Trainer, result: EvaluationResult, writer: Writer) -> None:
-        """Draw and save them."""
         model, samples = trainer.lightning_module, _samples(trainer)
         if samples is None or not isinstance(model, ImageClassifier):
             return
@@ -144,36 +129,27 @@ class Embeddings(AfterEvaluation):
         self.side_px = side_px
 
     def draw(self, trainer: pl.Trainer, result: EvaluationResult, writer: Writer) -> None:
-        """Write `embeddings/` and the projector's config beside TensorBoard's events."""
         samples, features = _samples(trainer), result.features
         if writer is None or samples is None or features is None:
             return
         total = len(result.labels)
         shown = [int(at) for at in np.linspace(0, total - 1, min(total, self.count))]
-        rows = [("image", "label", "prediction", "outcome", "loss")]
+        rows, images = [], []
         for at in shown:
             label, predicted = (result.classes[k[at]] for k in (result.labels, result.predicted))
             outcome = "correct" if label == predicted else "wrong"
-            rows.append((result.names[at], label, predicted, outcome, f"{result.losses[at]:.3f}"))
-        folder = Path(writer.log_dir) / "embeddings"
-        folder.mkdir(exist_ok=True)
-        vectors = [[f"{x:.6g}" for x in vector] for vector in features[shown].tolist()]
-        write_file(folder / "tensors.tsv", _tsv(vectors))
-        write_file(folder / "metadata.tsv", _tsv(rows))
-        small = [_thumbnail(samples, at, self.side_px) for at in shown]
-        sprite(small, self.side_px).save(folder / "sprite.png")
-        config = projector.ProjectorConfig()
-        entry = config.embeddings.add()
-        entry.tensor_name = "validation images"
-        entry.tensor_path = "embeddings/tensors.tsv"
-        entry.metadata_path = "embeddings/metadata.tsv"
-        entry.sprite.image_path = "embeddings/sprite.png"
-        entry.sprite.single_image_dim.extend([self.side_px, self.side_px])
-        projector.visualize_embeddings(writer.log_dir, config)
-
-
-def _tsv(rows: Iterable[Sequence[str]]) -> str:
-    return "".join("\t".join(" ".join(cell.split()) for cell in row) + "\n" for row in rows)
+            row = (result.names[at], label, predicted, outcome, f"{result.losses[at]:.3f}")
+            rows.append([" ".join(cell.split()) for cell in row])  # no tabs in a tsv
+            small = ImageOps.pad(samples.read(at), (self.side_px, self.side_px), color="white")
+            images.append(torch.from_numpy(np.array(small)).permute(2, 0, 1) / 255)
+        writer.add_embedding(
+            features[shown],
+            metadata=rows,
+            label_img=torch.stack(images),
+            global_step="embeddings",  # names the folder, beside the events
+            tag="validation",
+            metadata_header=["image", "label", "prediction", "outcome", "loss"],
+        )
 
 
 def _samples(trainer: pl.Trainer) -> Samples | None:
@@ -194,12 +170,3 @@ def _title(result: EvaluationResult, at: int) -> str:
     """Prediction / label, and below it loss / probability."""
     predicted, label = (result.classes[labels[at]] for labels in (result.predicted, result.labels))
     return f"{predicted} / {label}\n{result.losses[at]:.2f} / {result.probabilities[at].max():.2f}"
-
-
-def _thumbnail(samples: Samples, at: int, side_px: int) -> Image.Image | None:
-    path = samples.path(at)
-    if path is not None:
-        return thumbnail(path, side_px)
-    image = samples.read(at)  # of a table, without a file
-    image.thumbnail((side_px, side_px))
-    return image

@@ -28,7 +28,6 @@ class FiniteLoss(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Add the step's loss, and look at the sum if it is time."""
         loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
         is_search = callback_of(trainer, LearningRateRange) is not None  # for where that begins
         if is_search or not isinstance(loss, Tensor):  # manual optimization may return nothing
@@ -39,13 +38,11 @@ class FiniteLoss(pl.Callback):
             self._check(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, *_: Any, **__: Any) -> None:
-        """Look at the sum."""
         self._check(trainer)
 
     on_save_checkpoint = on_train_epoch_end
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Look at the validation loss, if it is logged as `val/loss`."""
         loss = float(trainer.callback_metrics.get("val/loss", 0.0))
         if trainer.state.fn == "fit" and not trainer.sanity_checking and not math.isfinite(loss):
             raise RunError(f"val/loss is {loss} in epoch {trainer.current_epoch + 1}.")

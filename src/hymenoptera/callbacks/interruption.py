@@ -59,7 +59,6 @@ class Interruption(pl.Callback):
         self._previous: dict[int, Any] = {}
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Take over the signals."""
         self.is_interrupted = self._in_loop = False
         self._is_active = threading.current_thread() is threading.main_thread()
         for number in (signal.SIGINT, signal.SIGTERM) if self._is_active else ():
@@ -68,7 +67,6 @@ class Interruption(pl.Callback):
                 self._previous[number] = before
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take over SIGTERM again: Lightning's handler waits for the other processes."""
         self._in_loop = True
         if self._is_active:
             signal.signal(signal.SIGTERM, self._on_signal)
@@ -76,7 +74,6 @@ class Interruption(pl.Callback):
     on_validation_start = on_test_start = on_predict_start = on_train_start
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any, **_: Any) -> None:
-        """Raise `InterruptedTraining`, if a signal has come."""
         if trainer.world_size > 1:
             on_cpu = trainer.strategy.root_device.type == "cpu"
             if not on_cpu and (args[3] + 1) % AGREE_EVERY:  # asking makes the host wait

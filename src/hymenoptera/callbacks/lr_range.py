@@ -7,7 +7,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from hymenoptera.callbacks.metadata import metadata_of
+from hymenoptera.callbacks.record import metadata_of
 from hymenoptera.errors import RunError
 from hymenoptera.reports.learning_rates import write_search
 
@@ -46,13 +46,11 @@ class LearningRateRange(pl.Callback):
         self._mean = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take down the groups' proportions."""
         base = trainer.optimizers[0].defaults["lr"] or 1.0
         groups = trainer.optimizers[0].param_groups
         self._scales = [group.get("lr_scale", group["lr"] / base) for group in groups]
 
     def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
-        """Set the step's learning rate before its first batch."""
         if not self._batch_losses:
             lr = self._min_lr * self._factor ** len(self.learning_rates)
             self.learning_rates.append(lr)
@@ -62,7 +60,6 @@ class LearningRateRange(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Record the loss at the step's end: a running mean, corrected for its beginning."""
         # Lightning has divided the loss by the number of batches that are accumulated
         self._batch_losses.append(float(outputs["loss"]) * trainer.accumulate_grad_batches)
         if trainer.global_step < len(self.learning_rates):  # it is still accumulating

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import pytorch_lightning as pl
 
 from hymenoptera.errors import ConfigError
+from hymenoptera.reports.jobs import read_manifest
 
 if TYPE_CHECKING:
     import optuna
@@ -33,22 +34,20 @@ class Pruning(pl.Callback):
 
     @classmethod
     def of_run(cls, folder: Path) -> "Pruning | None":
-        """The callback of a run folder that belongs to an open trial; None for any other.
-
-        The folder of a trial has its number.
-        """
-        if not (folder.parent / FILE).is_file() or not folder.name.isdigit():
+        """The callback of a run folder that belongs to an open trial; None for any other."""
+        sweep = next((one for one in folder.parents if (one / FILE).is_file()), None)
+        if sweep is None:
             return None
         import optuna
 
-        study = open_study(folder.parent)
-        trials = [trial for trial in study.trials if trial.number == int(folder.name)]
-        if not trials or trials[0].state.is_finished():
+        manifest, study = read_manifest(sweep), open_study(sweep)
+        places = {manifest.folder_of(job).resolve(): job.number for job in manifest.jobs}
+        number = places.get(folder.resolve())
+        if number is None or study.trials[number].state.is_finished():
             return None
-        return cls(optuna.Trial(study, trials[0]._trial_id))
+        return cls(optuna.Trial(study, study.trials[number]._trial_id))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Report, and stop if the trial is to be pruned."""
         epoch, epochs = trainer.current_epoch + 1, trainer.max_epochs or 0
         value = trainer.callback_metrics.get(METRIC)
         if value is None or epoch % (trainer.check_val_every_n_epoch or 1):

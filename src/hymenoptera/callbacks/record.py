@@ -1,5 +1,6 @@
 """summary.json: what a run was, and what came out of it."""
 
+import json
 import logging
 import time
 from dataclasses import replace
@@ -8,16 +9,16 @@ from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import ModelCheckpoint
+from torch import Tensor
 
 from hymenoptera.callbacks.evaluation import evaluation_of
 from hymenoptera.callbacks.feature_cache import FeatureCache
 from hymenoptera.callbacks.lookup import callback_of
-from hymenoptera.callbacks.metadata import metadata_of
 from hymenoptera.callbacks.pruning import Pruning
-from hymenoptera.callbacks.tensorboard import batch_size
 from hymenoptera.config.resume import remember
+from hymenoptera.models.checkpoint import KEY, SCHEMA_VERSION
 from hymenoptera.reports import console
 from hymenoptera.reports.record import (
     Summary,
@@ -33,6 +34,10 @@ log = logging.getLogger(__name__)
 
 class RunRecord(pl.Callback):
     """Fills a run's `Summary`, prints it before the first epoch, and writes it at the end.
+
+    Attributes:
+        metadata: what a checkpoint says of its run, `checkpoint["hymenoptera"]`: `config`,
+            `overrides`, `command`, `data` and `device`, in plain containers.
 
     Args:
         cfg: of the run.
@@ -54,6 +59,15 @@ class RunRecord(pl.Callback):
         self.overrides = overrides
         self.previous = read_summary(folder) if cfg.resume else None
         self.summary = Summary("failed", **provenance(self.overrides), seed=cfg.seed, data=data)
+        metadata = {
+            "schema_version": SCHEMA_VERSION,
+            "config": OmegaConf.to_container(cfg, resolve=True),
+            "overrides": overrides,
+            "command": self.summary.command,
+            "data": data,
+        }
+        # `weights_only=True` loads nothing but dictionaries, lists, strings and numbers
+        self.metadata: dict[str, Any] = json.loads(json.dumps(metadata, default=str))
         self._started = started
         self._fit_began = self._fit_ended = 0.0
         self._images = 0
@@ -64,8 +78,7 @@ class RunRecord(pl.Callback):
         return self._fit_began > 0
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Complete what is known before training, and print it."""
-        self.summary.device = metadata_of(trainer)["device"] = _device(trainer, pl_module)
+        self.summary.device = self.metadata["device"] = _device(trainer, pl_module)
         self.summary.model = _model(trainer, pl_module)
         features = callback_of(trainer, FeatureCache)
         self.summary.features = None if features is None else features.counts
@@ -74,29 +87,28 @@ class RunRecord(pl.Callback):
         if trainer.is_global_zero:
             log.info("%s\n", console.start_lines(self.summary, self.folder))
 
+    def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: Any) -> None:
+        checkpoint[KEY] = self.metadata
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock; from here on a later resume repeats this run's overrides too."""
         self._fit_began = self._fit_ended = time.monotonic()
         if self.previous is not None:
             own = [one for one in self.overrides if one not in self.previous.overrides]
             entry = {"command": self.summary.command, "overrides": own}
             self.summary.resumes = [entry | {"from_epoch": trainer.current_epoch + 1}]
         if trainer.is_global_zero:
-            remember(self.folder, self.overrides)
+            remember(self.folder, self.overrides)  # a later resume repeats them too
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Count the images."""
         self._images += batch_size(batch) * trainer.world_size
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Count the epoch."""
         self._fit_ended = time.monotonic()
         self.summary.epochs = trainer.current_epoch + 1
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take over whether a search has stopped it."""
         pruning = callback_of(trainer, Pruning)
         self.summary.pruned_after = None if pruning is None else pruning.pruned_after
 
@@ -135,6 +147,19 @@ class RunRecord(pl.Callback):
             written = merge_resumed(self.previous, written)
         write_summary(self.folder, written)
         return written
+
+
+def metadata_of(trainer: pl.Trainer) -> dict[str, Any]:
+    """The metadata of a trainer's `RunRecord`; empty without one."""
+    record = callback_of(trainer, RunRecord)
+    return {} if record is None else record.metadata
+
+
+def batch_size(batch: Any) -> int:
+    """How many samples a batch has, by its first tensor; 0 where it has none."""
+    while isinstance(batch, list | tuple | dict) and batch:
+        batch = next(iter(batch.values())) if isinstance(batch, dict) else batch[0]
+    return len(batch) if isinstance(batch, Tensor) and batch.ndim else 0
 
 
 def _device(trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:

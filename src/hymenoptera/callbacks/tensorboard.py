@@ -10,10 +10,9 @@ import numpy as np
 import pytorch_lightning as pl
 from omegaconf import OmegaConf
 from pytorch_lightning.loggers import TensorBoardLogger
-from torch import Tensor
 
 from hymenoptera.callbacks.history import history_of
-from hymenoptera.callbacks.metadata import metadata_of
+from hymenoptera.callbacks.record import batch_size, metadata_of
 from hymenoptera.data import ImageDataModule
 from hymenoptera.data.preprocessing import as_images
 from hymenoptera.reports.images import image_grid
@@ -36,91 +35,74 @@ def tensorboards(trainer: pl.Trainer) -> list[TensorBoardLogger]:
     return [logger for logger in loggers if isinstance(logger, TensorBoardLogger)]
 
 
-class ScalarLayout(pl.Callback):
-    """Training and validation in one chart, and a chart each for learning rates and throughput."""
+class TensorBoard(pl.Callback):
+    """What TensorBoard shows beside the logged scalars, and updates as a run goes on.
+
+    CUSTOM SCALARS has training and validation in one chart, and a chart each for learning rates
+    and throughput: training images a second of each epoch, reading included, up to its last step.
+    TEXT has the composed config. HPARAMS has how the run was configured, beside the metrics of its
+    best epoch, see `History.best`.
+
+    Args:
+        keys: dotted keys of the config that HPARAMS always shows; what the command line overrode
+            is shown beside them, except what merely watches the training.
+    """
+
+    def __init__(self, keys: Sequence[str] = ()) -> None:
+        self._keys = list(keys)
+        self._chosen: dict[str, Any] = {}
+        self._images = 0
+        self._began = self._ended = 0.0
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write the layout of the page CUSTOM SCALARS."""
+        metadata = metadata_of(trainer)
+        config = OmegaConf.create(metadata.get("config", {}))
+        self._chosen = _hyperparameters(config, self._keys, metadata.get("overrides", []))
+        text = "".join(f"    {line}\n" for line in OmegaConf.to_yaml(config).splitlines())
         for logger in tensorboards(trainer):
             logger.experiment.add_custom_scalars(LAYOUT)
-
-
-class Throughput(pl.Callback):
-    """Training images a second of each epoch, with their reading, up to its last training step."""
+            if config:
+                logger.experiment.add_text("config", text)  # indented: code, in Markdown
+            logger.log_hyperparams(self._chosen)  # writes hparams.yaml too
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock: an epoch that is resumed in its middle has no other start."""
+        # an epoch that is resumed in its middle has no other start
         self._images, self._began = 0, time.monotonic()
-
-    on_train_epoch_start = on_train_start
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Count the images."""
         self._images += batch_size(batch) * trainer.world_size
         self._ended = time.monotonic()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Log the epoch's figure."""
         for logger in tensorboards(trainer) if self._images else []:
             rate = self._images / (self._ended - self._began)
             logger.experiment.add_scalar(THROUGHPUT, rate, trainer.global_step)
 
-
-class ConfigText(pl.Callback):
-    """The composed config, as text; nothing without a `RunMetadata`."""
-
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write it, as what Markdown takes for code."""
-        config = OmegaConf.create(metadata_of(trainer).get("config", {}))
-        text = "".join(f"    {line}\n" for line in OmegaConf.to_yaml(config).splitlines())
-        for logger in tensorboards(trainer) if config else []:
-            logger.experiment.add_text("config", text)
-
-
-class Hparams(pl.Callback):
-    """TensorBoard's HPARAMS page: how the run was configured, beside its best epoch's metrics.
-
-    The best epoch is ModelCheckpoint's, see `History.best`. It needs a `RunMetadata` and a
-    `History` among the callbacks.
-
-    Args:
-        keys: dotted keys of the config that are always shown; what the command line overrode is
-            shown beside them, except what merely watches the training.
-    """
-
-    metrics = ("val/accuracy", "val/loss")
-
-    def __init__(self, keys: Sequence[str]) -> None:
-        self._keys = list(keys)
-        self._chosen: dict[str, Any] = {}
-
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Choose the hyperparameters; Lightning writes hparams.yaml of them."""
-        metadata = metadata_of(trainer)
-        config = OmegaConf.create(metadata.get("config", {}))
-        texts = dict.fromkeys(self._keys if config else [], "")
-        for override in metadata.get("overrides", []):
-            key, _, text = override.lstrip("+~").partition("=")
-            if re.split(r"[./]", key)[0] not in WATCHING:
-                texts[key] = text
-        for key, text in texts.items():
-            value = OmegaConf.select(config, key)
-            is_plain = isinstance(value, bool | int | float | str)
-            self._chosen[key] = value if is_plain else text or str(value)
-        for logger in tensorboards(trainer):
-            logger.log_hyperparams(self._chosen)
-
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Log the best epoch so far: by now ModelCheckpoint has looked at the one before."""
+        self.on_train_end(trainer)
+        self.on_train_start(trainer, pl_module)
+
+    def on_train_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        # by now ModelCheckpoint has looked at the last epoch
         history = history_of(trainer)
         best = (history and history.best) or {}
-        metrics = {f"best/{n.replace('/', '_')}": best[n] for n in self.metrics if n in best}
+        names = [name for name in ("val/accuracy", "val/loss") if name in best]
+        metrics = {f"best/{name.replace('/', '_')}": best[name] for name in names}
         for logger in tensorboards(trainer) if self._chosen and metrics else []:
             logger.log_hyperparams(self._chosen, metrics, trainer.global_step)
 
-    on_train_end = on_train_epoch_start
+
+def _hyperparameters(config: Any, keys: Sequence[str], overrides: list[str]) -> dict[str, Any]:
+    texts = dict.fromkeys(keys if config else [], "")
+    for override in overrides:
+        key, _, text = override.lstrip("+~").partition("=")
+        if re.split(r"[./]", key)[0] not in WATCHING:
+            texts[key] = text
+    values = {key: OmegaConf.select(config, key) for key in texts}
+    plain = (bool, int, float, str)
+    return {k: v if isinstance(v, plain) else texts[k] or str(v) for k, v in values.items()}
 
 
 class AugmentedImages(pl.Callback):
@@ -134,7 +116,6 @@ class AugmentedImages(pl.Callback):
         self.count = count
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Draw the grid, before the first step."""
         datamodule = trainer.datamodule  # type: ignore[attr-defined]
         if not trainer.is_global_zero or not isinstance(datamodule, ImageDataModule):
             return
@@ -145,10 +126,3 @@ class AugmentedImages(pl.Callback):
         grid.save(path)
         for logger in tensorboards(trainer):
             logger.experiment.add_image("images/augmented", np.asarray(grid), dataformats="HWC")
-
-
-def batch_size(batch: Any) -> int:
-    """How many samples a batch has, by its first tensor; 0 where it has none."""
-    while isinstance(batch, list | tuple | dict) and batch:
-        batch = next(iter(batch.values())) if isinstance(batch, dict) else batch[0]
-    return len(batch) if isinstance(batch, Tensor) and batch.ndim else 0

@@ -11,11 +11,11 @@ from typing import NoReturn
 
 import typer
 
-from hymenoptera.cli import checkpoints, folders
+from hymenoptera.cli import checkpoints, environment, folders, training
 from hymenoptera.cli.application import UsageError, app
 from hymenoptera.errors import HymenopteraError, in_one_line
 
-__all__ = ["checkpoints", "folders", "main"]
+__all__ = ["checkpoints", "environment", "folders", "main", "training"]
 
 
 def main() -> NoReturn:

@@ -10,7 +10,7 @@ import typer
 from hymenoptera.errors import ConfigError
 
 Callback = TypeVar("Callback", bound=Callable[..., Any])
-Format = Literal["table", "csv", "json", "jsonl"]
+Format = Literal["table", "csv", "jsonl"]
 
 UsageError: type[Exception] = next(  # of the click in use, which typer may bring itself
     kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "UsageError"
@@ -31,14 +31,13 @@ def command(*examples: str) -> Callable[[Callback], Callback]:
     return app.command(epilog="\n".join(lines))
 
 
-def checkpoint_at(path: Path) -> Path:
-    """The checkpoint that is meant by a path."""
+def _checkpoint(path: Path) -> Path:
     from hymenoptera.reports.runs import find_checkpoint
 
     return find_checkpoint(path)
 
 
-def check_output(path: Path | None) -> Path | None:
+def _output(path: Path | None) -> Path | None:
     """Check that a file can be written, before there is anything to write."""
     if path is not None and not path.parent.is_dir():
         raise ConfigError(f"{path}: there is no folder {path.parent} to write it in.")
@@ -49,13 +48,13 @@ def check_output(path: Path | None) -> Path | None:
 
 _CHECKPOINT_HELP = "A run folder (its best checkpoint) or a .ckpt file."
 Checkpoint = Annotated[
-    Path, typer.Argument(metavar="CKPT", callback=checkpoint_at, help=_CHECKPOINT_HELP)
+    Path, typer.Argument(metavar="CKPT", callback=_checkpoint, help=_CHECKPOINT_HELP)
 ]
 Output = Annotated[
-    Path | None, typer.Option("--output", "-o", callback=check_output, help="The file to write.")
+    Path | None, typer.Option("--output", "-o", callback=_output, help="The file to write.")
 ]
 Page = Annotated[
-    Path | None, typer.Option(callback=check_output, help="Write a page with the images too.")
+    Path | None, typer.Option(callback=_output, help="Write a page with the images too.")
 ]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
 Device = Annotated[Literal["auto", "cpu", "gpu", "mps"], typer.Option(help="Where to compute.")]

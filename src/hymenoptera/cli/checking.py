@@ -47,11 +47,8 @@ class ImageFile:
 def check_data_set(root: Path, weights: str = "auto", backbone: str = "resnet18") -> Result:
     """Look at all that lies in a data set's folder: no file ends the check.
 
-    Args:
-        root: holds class folders, or `train/`, `val/` and `test/` of them.
-        weights: of the backbone that finds label errors, as `build_backbone` takes them; "none"
-            for no such check, "auto" for those that are here already.
-        backbone: torchvision's name of it.
+    `weights` are those of the backbone that finds label errors, as `build_backbone` takes them;
+    "none" for no such check, "auto" for those that are here already.
 
     Returns:
         What `reports.check_page.check_text` shows, in plain values.

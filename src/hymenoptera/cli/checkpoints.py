@@ -1,6 +1,5 @@
 """Commands that use a checkpoint: predict, evaluate, export, serve."""
 
-import socket
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
@@ -126,19 +125,13 @@ def export(
     show_result(exported["snippet"])
 
 
-@command(
-    "hymenoptera serve runs/TIME",
-    "hymenoptera serve best.ckpt --port 8080 --max-mb 5",
-    "hymenoptera serve runs/TIME --host 0.0.0.0",
-)
+@command("hymenoptera serve runs/TIME", "hymenoptera serve best.ckpt --host 0.0.0.0 --port 8080")
 def serve(
     checkpoint: Checkpoint,
     host: Annotated[
         str, typer.Option(help="The address to listen on; 0.0.0.0 lets the whole network in.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any that is free.")] = 7860,
-    max_mb: Annotated[float, typer.Option(min=0.1, help="Of an uploaded file.")] = 20,
-    max_megapixels: Annotated[float, typer.Option(min=0.1, help="Of an image.")] = 50,
     device: Device = "auto",
 ) -> None:
     """Open a page to try a checkpoint.
@@ -146,18 +139,6 @@ def serve(
     Drop an image, and it shows the classes, what the prediction rests on (Grad-CAM), and the
     nearest training images. An image goes to this machine alone, and is not kept.
     """
-    listener = listen(host, port)  # before torch is imported: a port in use is told at once
     from hymenoptera.cli.serving import run_server
 
-    run_server(listener, checkpoint, device, int(max_mb * 1e6), int(max_megapixels * 1e6))
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens on a port; raises ConfigError where it cannot be had."""
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family)
-    except OSError as error:
-        reason = (error.strerror or str(error)).partition(" (while")[0]
-        advice = "Choose with --host and --port."
-        raise ConfigError(f"{host}, port {port}: {reason}. {advice}") from error
+    run_server(checkpoint, host, port, device)

@@ -44,7 +44,6 @@ def description_text(about: dict[str, Any]) -> str:
         accuracy = f"{format_percent(about['accuracy'])} of the validation images correct"
     if about.get("interval"):
         accuracy += f", 95 % interval {format_interval(about['interval'])}"
-    batch = f", after {about['batch']} of its batches" if about.get("batch") else ""
     lines = {
         "checkpoint": f"{about['checkpoint']} ({format_size(about['size_bytes'])})",
         "classes": f"{len(classes)} ({', '.join(classes[:12])}{', ...' * (len(classes) > 12)})",
@@ -53,7 +52,7 @@ def description_text(about: dict[str, Any]) -> str:
         "data": f"{data.get('train_count', '?')} to train on, {data.get('val_count', '?')} to "
         f"validate, {data.get('root') or 'place unknown'}",
         "accuracy": accuracy,
-        "epoch": f"{about['epoch']}{batch}",
+        "epoch": f"{about['epoch']}, step {about['step']}",
         "command": about["command"] or "not known",
         "status": about.get("status") or "not known (not the best checkpoint in a run folder)",
     }

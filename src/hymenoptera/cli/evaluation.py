@@ -53,13 +53,7 @@ def evaluate(
 
 
 def test_best(folder: Path) -> None:
-    """Evaluate a finished run's best checkpoint on the held-out test images, for its record.
-
-    `test` of the run's summary.json is set, and test_predictions.csv written.
-
-    Raises:
-        ConfigError: the run held no images out, or they have changed.
-    """
+    """Evaluate a finished run's best checkpoint on the held-out test images, for its record."""
     path, summary = find_checkpoint(folder), read_summary(folder)
     if summary is None or summary.best is None:
         raise ConfigError(f"{folder} has no record of a finished run.")
@@ -98,9 +92,8 @@ def _evaluate(
 def run_data(metadata: dict[str, Any], split: str) -> ImageDataModule:
     """The images of the run that wrote a checkpoint, from the checkpoint's metadata.
 
-    Raises:
-        ConfigError: they are not there any more, or those of the split ("val", "test", or "train"
-            for all) are not the same, file by file.
+    Raises ConfigError where those of the split ("val", "test", or "train" for all) are not there
+    any more, or not the same, file by file.
     """
     data, node = metadata.get("data"), metadata.get("config", {}).get("data")
     if not data or not node:

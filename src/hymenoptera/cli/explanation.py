@@ -10,10 +10,8 @@ from torch.nn.functional import normalize
 
 from hymenoptera.cli.embedding import embed
 from hymenoptera.cli.evaluation import run_data
-from hymenoptera.data.features import cached
 from hymenoptera.data.preprocessing import as_images
 from hymenoptera.errors import ConfigError
-from hymenoptera.files import file_sha256
 from hymenoptera.models import Predictor
 from hymenoptera.models.checkpoint import KEY, read_checkpoint
 from hymenoptera.models.grad_cam import GradCam
@@ -34,13 +32,7 @@ class Explanation:
 
 
 class Explainer:
-    """Explains images, one at a time.
-
-    The embeddings of the run's training images are computed once, and cached.
-
-    Attributes:
-        missing: why there are no nearest training images; None where there are.
-    """
+    """Explains images; `missing` says why there are no nearest training images, if so."""
 
     def __init__(self, checkpoint: Path, device: str) -> None:
         self._predictor = Predictor(checkpoint, device)
@@ -49,9 +41,13 @@ class Explainer:
         self._grad_cam = GradCam(self._classifier)
         self.missing: str | None = None
         try:
-            self._embed_training_images(checkpoint)
+            self._samples = run_data(read_checkpoint(checkpoint).get(KEY, {}), "train").train
         except ConfigError as error:
             self.missing = str(error)
+            return
+        network, preprocessing = self._classifier.backbone, self._classifier.preprocessing
+        embeddings = embed(network, preprocessing, self._samples, self._device)
+        self._embeddings = normalize(torch.cat(list(embeddings)), dim=1)  # (N, D)
 
     def __call__(self, image: Image.Image) -> Explanation:
         """Explain an RGB image."""
@@ -65,20 +61,6 @@ class Explainer:
             data_uri(overlay(seen, heat_map.numpy())),
             [] if self.missing else self._nearest(batch.images),
         )
-
-    def _embed_training_images(self, checkpoint: Path) -> None:
-        metadata = read_checkpoint(checkpoint).get(KEY, {})
-        samples = self._samples = run_data(metadata, "train").train
-        # the checkpoint says which images they are
-        determined_by = {"checkpoint": file_sha256(checkpoint), "device": self._device.type}
-        network, preprocessing = self._classifier.backbone, self._classifier.preprocessing
-        embeddings, _ = cached(
-            Path(metadata["config"]["transfer"]["cache_folder"]).expanduser(),
-            determined_by,
-            len(samples),
-            lambda: embed(network, preprocessing, samples, self._device),
-        )
-        self._embeddings = normalize(embeddings, dim=1)  # (N, D)
 
     @torch.inference_mode()
     def _nearest(self, images: Tensor) -> list[tuple[str, str]]:

@@ -10,8 +10,7 @@ from hymenoptera.data.images import find_images
 from hymenoptera.errors import ConfigError
 from hymenoptera.models import Predictor
 from hymenoptera.models.checkpoint import KEY, load_classifier, read_checkpoint
-from hymenoptera.models.export import FORMATS, ExportFormat, check_packages, export
-from hymenoptera.models.snippets import snippet
+from hymenoptera.models.export import FORMATS, ExportFormat, check_packages, export, snippet
 
 MAX_IMAGES = 8  # that a file is compared on
 

@@ -67,41 +67,20 @@ def report(run: Run) -> None:
     show_result(str(write_report(run)))
 
 
-@command(
-    "hymenoptera runs",
-    "hymenoptera runs --experiment scratch --status completed --sort accuracy",
-    "hymenoptera runs ~/runs --min-accuracy 0.9 --json",
-)
+@command("hymenoptera runs", "hymenoptera runs ~/runs --sort accuracy --json")
 def runs(
     folder: Annotated[Path, typer.Argument(help="Where to look, at any depth.")] = Path("runs"),
     sort: Annotated[
         Literal["folder", "accuracy", "time", "experiment", "status"],
         typer.Option(help="The best, or longest, first; names from a to z."),
     ] = "folder",
-    experiment: Annotated[str | None, typer.Option(help="Only runs of this experiment.")] = None,
-    status: Annotated[
-        Literal["completed", "interrupted", "failed", "unfinished"] | None,
-        typer.Option(help="Only runs that ended like this."),
-    ] = None,
-    min_accuracy: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Only runs this good, from 0 to 1.")
-    ] = None,
     as_json: Json = False,
 ) -> None:
     """List the runs below a folder."""
     from hymenoptera.reports.runs import find_runs, runs_table, sort_runs
 
-    rows = [
-        row
-        for row in sort_runs(find_runs(folder), sort)
-        if experiment in (None, row["experiment"])
-        and status in (None, row["status"])
-        and (min_accuracy is None or (row["accuracy"] or 0) >= min_accuracy)
-    ]
-    if as_json or rows:
-        show_result(rows if as_json else runs_table(rows))
-    else:
-        typer.echo(f"No such runs below {folder}.", err=True)
+    rows = sort_runs(find_runs(folder), sort)
+    show_result(rows if as_json else runs_table(rows))
 
 
 @command("hymenoptera sweep runs/rates")
@@ -117,16 +96,13 @@ def sweep(
     show_sweep(folder)
 
 
-@command(
-    "hymenoptera compare runs/rates/0 runs/rates/5",
-    "hymenoptera compare runs/MONDAY runs/TUESDAY --json",
-)
+@command("hymenoptera compare runs/rates/0 runs/rates/5 --json")
 def compare(first: Run, second: Run, as_json: Json = False) -> None:
     """Compare two runs on the same images.
 
     On the validation images that both predicted, by McNemar's exact test.
     """
-    from hymenoptera.reports.compare import compare_runs, comparison_text
+    from hymenoptera.reports.runs import compare_runs, comparison_text
 
     comparison = compare_runs(first, second)
     show_result(comparison if as_json else comparison_text(comparison))

@@ -94,12 +94,6 @@ def write_rows(
             _write_csv(rows, top_k, file)
         case "jsonl":
             file.writelines(f"{_json(row)}\n" for row in rows)
-        case "json":
-            separator = "[\n"
-            for row in rows:
-                file.write(separator + _json(row))
-                separator = ",\n"
-            file.write("[]\n" if separator == "[\n" else "\n]\n")
 
 
 def _write_table(rows: Iterable[Prediction], width: int, top_k: int, file: TextIO) -> None:

@@ -26,6 +26,7 @@ try:
 except ImportError as error:
     raise ConfigError("serve needs FastAPI and uvicorn: pip install -e '.[serve]'") from error
 
+MAX_BYTES = 20_000_000  # of an uploaded file
 TYPE = "application/octet-stream"  # browsers let no other site send it here
 HEADERS = {
     "Content-Security-Policy": (
@@ -37,14 +38,14 @@ HEADERS = {
 }
 
 
-def run_server(
-    listener: socket.socket, checkpoint: Path, device: str, max_bytes: int, max_pixels: int
-) -> None:
-    """Serve a checkpoint on a socket that listens, until Ctrl-C."""
+def run_server(checkpoint: Path, host: str, port: int, device: str) -> None:
+    """Serve a checkpoint until Ctrl-C; raises OSError, before all else, where the port is taken."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.create_server((host, port), family=family)
     explainer = Explainer(checkpoint, device)
     if explainer.missing:
         typer.echo(f"No nearest training images are shown. {explainer.missing}", err=True)
-    app = build_app(explainer, describe(checkpoint), max_bytes, max_pixels)
+    app = build_app(explainer, describe(checkpoint))
     host, port = listener.getsockname()[:2]
     if host in ("127.0.0.1", "::1"):  # a name that another site points here is not one of ours
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])
@@ -57,17 +58,14 @@ def run_server(
 
 
 def build_app(
-    explain: Callable[[Image.Image], Explanation],
-    description: dict[str, Any],
-    max_bytes: int,
-    max_pixels: int,
+    explain: Callable[[Image.Image], Explanation], description: dict[str, Any]
 ) -> FastAPI:
     """The application: GET / is the page, POST /predict takes an image file and explains it.
 
     `explain` gets RGB images, from one thread at a time; the page shows `describe`'s description.
     """
     app = FastAPI(openapi_url=None)  # the pages of documentation load from elsewhere
-    page = render("serve.html", max_bytes=max_bytes, **description)
+    page = render("serve.html", max_bytes=MAX_BYTES, **description)
     one_at_a_time = threading.Lock()
 
     @app.get("/", response_class=HTMLResponse)
@@ -82,40 +80,18 @@ def build_app(
         with suppress(ClientDisconnect):
             async for chunk in request.stream():
                 content += chunk
-                if len(content) > max_bytes:
-                    raise HTTPException(413, f"Files of up to {max_bytes / 1e6:g} MB are taken.")
+                if len(content) > MAX_BYTES:
+                    raise HTTPException(413, f"Files of up to {MAX_BYTES / 1e6:g} MB are taken.")
         return await run_in_threadpool(explained, bytes(content))
 
     def explained(content: bytes) -> Explanation:
         try:
-            image = _decode(content, max_pixels)
-            with one_at_a_time:
-                return explain(image)
-        except Exception as error:
-            if not _is_out_of_memory(error):
-                raise
-            message = "There is not enough memory for this image now. Try again, or a smaller one."
-            raise HTTPException(503, message) from error
+            with open_image(content) as image:
+                upright = upright_rgb(image)
+        except UNREADABLE as error:
+            message = f"This cannot be read as an image: {why_unreadable(error)}."
+            raise HTTPException(422, message) from error
+        with one_at_a_time:
+            return explain(upright)
 
     return app
-
-
-def _decode(content: bytes, max_pixels: int) -> Image.Image:
-    try:
-        with open_image(content) as image:
-            if image.width * image.height > max_pixels:
-                limit = f"{max_pixels / 1e6:g} million are taken"
-                raise ValueError(f"{image.width} x {image.height} pixels are too many, {limit}")
-            return upright_rgb(image)
-    except UNREADABLE as error:
-        if _is_out_of_memory(error):
-            raise
-        message = f"This cannot be read as an image: {why_unreadable(error)}."
-        raise HTTPException(422, message) from error
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    """Whether it is the memory of the machine, or of its accelerator, that ran out."""
-    words = ("out of memory", "can't allocate memory")  # of torch's allocators
-    is_python = isinstance(error, MemoryError) or isinstance(error.__cause__, MemoryError)
-    return is_python or any(word in str(error).lower() for word in words)

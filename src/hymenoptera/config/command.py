@@ -1,6 +1,5 @@
-"""Around `hydra.main`: exit statuses, errors in a few lines, signals, and the run folder's end."""
+"""Around `hydra.main`: arguments before Hydra reads them, exit statuses, errors in a few lines."""
 
-import inspect
 import io
 import logging
 import os
@@ -8,24 +7,40 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from string import Template
 from typing import Any, NoReturn
 
+import hydra
+import omegaconf
+from hydra._internal.utils import get_args_parser
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError  # type: ignore[import-untyped]
 
-from hymenoptera.config.arguments import for_hydra
 from hymenoptera.config.launched import rank
-from hymenoptera.config.messages import explained, is_explained
-from hymenoptera.config.run_folder import TAKEN
+from hymenoptera.config.preflight import TAKEN
+from hymenoptera.config.resume import with_resumed
+from hymenoptera.config.schema import TRAINER, nearest_key
+from hymenoptera.errors import ConfigError, HymenopteraError, RunError, in_one_line, nearest
 
 log = logging.getLogger(__name__)
 
 STARTED = time.monotonic()
+EXTRAS = {"joblib": "joblib", "submitit_local": "slurm", "submitit_slurm": "slurm"}
 INTERRUPTED = 130  # the shell's status for Ctrl-C
 FULL_ERROR = "HYDRA_FULL_ERROR"
 USERS_CHOICE = "HYMENOPTERA_FULL_ERROR"  # what FULL_ERROR was, for processes that this one starts
+QUIET = (  # for all but rank zero, which writes the run's files
+    "hydra.output_subdir=null",
+    "~hydra.job_logging.handlers.file",
+    "hydra.job_logging.root.handlers=[console]",
+)
+EXPLAINED = (HymenopteraError, HydraException, OmegaConfBaseException, YAMLError, OSError)
+LIBRARIES = tuple(Path(str(module.__file__)).parent for module in (hydra, omegaconf))
 
 
 def run_command(main: Callable[[], Any]) -> NoReturn:
@@ -69,7 +84,7 @@ def _run(main: Callable[[], Any]) -> Any:
     """Run the command: its exit status, or the error that it ended with."""
     try:
         if sys.argv[1:] in (["--help"], ["-h"]):  # with more, Hydra prints it
-            print(_help_page(Path(inspect.unwrap(main).__code__.co_filename).parent / "conf"))  # noqa: T201
+            print(_help_page())  # noqa: T201
         else:
             sys.argv[1:] = for_hydra(sys.argv[1:])
             main()
@@ -82,8 +97,9 @@ def _run(main: Callable[[], Any]) -> Any:
         return error
 
 
-def _help_page(conf: Path) -> str:
+def _help_page() -> str:
     """What `--help` prints: the template of train.yaml. Hydra takes a second to fill it in."""
+    conf = Path(__file__).parent / "conf"
     template = OmegaConf.load(conf / "train.yaml").hydra.help.template
     lines = [
         f"{folder.name}: {', '.join(sorted(path.stem for path in folder.glob('*.yaml')))}\n"
@@ -91,3 +107,74 @@ def _help_page(conf: Path) -> str:
         if folder.is_dir() and folder.name != "hydra"
     ]
     return Template(template).substitute(APP_CONFIG_GROUPS="".join(lines))
+
+
+def for_hydra(arguments: list[str]) -> list[str]:
+    """The arguments in the form that Hydra understands.
+
+    Returns:
+        Hydra's options first, then the overrides: with home folders in place, `+` and `++` as the
+        config needs them, and with resume=RUN that run's own overrides and folder.
+
+    Raises:
+        ConfigError: there is no such option, or no such run.
+    """
+    parser = get_args_parser()
+    parser.error = _invalid_option  # type: ignore[method-assign]
+    given: list[str] = parser.parse_intermixed_args(arguments).overrides
+    options = [argument for argument in arguments if argument not in given]
+    options, overrides = with_resumed(options, [_override(argument) for argument in given])
+    if rank() > 0:
+        overrides += [override for override in QUIET if override not in overrides]
+    return [*options, *overrides]
+
+
+def _invalid_option(message: str) -> NoReturn:
+    raise ConfigError(f"{message}. python train.py --hydra-help lists the options.")
+
+
+def _override(argument: str) -> str:
+    """An override as Hydra reads it: without ~/, and with `++` where a key may be new."""
+    key, sign, value = argument.partition("=")
+    if value.startswith("~/"):
+        value = str(Path(value).expanduser())
+    name = key.lstrip("+")
+    is_option = name.startswith("trainer.") and name.split(".")[1] in TRAINER
+    if is_option or (key.startswith("+") and not {"/", "@"} & set(name)):
+        key = f"++{name}" if "." in name else name
+    return f"{key}{sign}{value}"
+
+
+def is_explained(error: Exception) -> bool:
+    """Whether an error is the user's to put right, rather than a fault of the code."""
+    if isinstance(error, EXPLAINED) or type(error).__name__ == "MisconfigurationException":
+        return True  # the last is Lightning's
+    # Hydra raises ValueError and others too
+    frame = list(traceback.walk_tb(error.__traceback__))[-1][0]
+    return any(library in Path(frame.f_code.co_filename).parents for library in LIBRARIES)
+
+
+def explained(error: Exception, folder: Path | None = None) -> HymenopteraError:
+    """Put an error for which `is_explained` holds into one to three lines; folder: of the run."""
+    if isinstance(error, HymenopteraError):
+        return error
+    if isinstance(error, MissingConfigException) and error.options:
+        group, _, option = str(error.missing_cfg_file).rpartition("/")
+        hint = nearest(option, error.options)
+        if group == "hydra/launcher" and option in EXTRAS:
+            hint = f"It needs an extra: pip install -e '.[{EXTRAS[option]}]'"
+        return ConfigError(f"{group}={option}: there is no such option of {group}. {hint}".strip())
+    cause = error.__cause__
+    if isinstance(cause, OmegaConfBaseException) and cause.parent_node is not None:
+        key = cause.full_key or str(cause.key)
+        hint = nearest_key(key, map(str, cause.parent_node))
+        return ConfigError(f"{key}: there is no such key. {hint}".strip())
+    if isinstance(error, OverrideParseException):
+        advice = "Quote values with spaces or signs: 'key=\"a value\"'."
+        return ConfigError(f"{error.override}: this cannot be read as KEY=VALUE. {advice}")
+    if isinstance(error, OSError) and not isinstance(error, HydraException):
+        if folder is None or not (folder / "checkpoints" / "last.ckpt").is_file():
+            return ConfigError(f"{in_one_line(error)}.")
+        advice = f"Continue it with: python train.py resume={folder}"
+        return RunError(f"The run failed: {in_one_line(error)}.\n{advice}")
+    return ConfigError("\n".join([line for line in str(error).splitlines() if line.strip()][:3]))

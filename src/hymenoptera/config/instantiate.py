@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import hydra.utils
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from hymenoptera.config.launched import task_overrides
 from hymenoptera.config.schema import RULES
 from hymenoptera.config.validation import is_ours
 from hymenoptera.errors import ConfigError, HymenopteraError, in_one_line, nearest
@@ -29,15 +29,10 @@ ALLOWED_TARGETS = (  # no more than one name below a module: os hides in many of
 
 
 def instantiate(node: Any, key: str = "", **kwargs: Any) -> Any:
-    """Call what a node's `_target_` names with the node's other keys, and with what is given here.
+    """Call what a node's `_target_` names with the node's other keys, and with `kwargs` as given.
 
-    Of a class that is not this project's, keys of conf/ and arguments that it does not take are
-    left out.
-
-    Args:
-        node: of a config; its own nodes are built first.
-        key: where the node stands in the config; found out for a DictConfig.
-        **kwargs: go beside the node's keys, as they are.
+    `key` is the node's place in the config; found out for a DictConfig. Of a class that is not
+    this project's, keys of conf/ and arguments that it does not take are left out.
 
     Raises:
         ConfigError: there is no such target, or it does not take its arguments.
@@ -77,11 +72,7 @@ def instantiate_named(nodes: Any, key: str = "") -> dict[str, Any]:
 
 
 def check_targets(value: Any, key: str = "") -> None:
-    """Check that a config from a checkpoint names nothing outside of ALLOWED_TARGETS, at any depth.
-
-    Raises:
-        ConfigError: naming the key and the target.
-    """
+    """Raise ConfigError where a checkpoint's config names anything but ALLOWED_TARGETS."""
     if isinstance(value, DictConfig):
         value = OmegaConf.to_container(value, resolve=True)
     if isinstance(value, list | tuple):
@@ -91,9 +82,8 @@ def check_targets(value: Any, key: str = "") -> None:
     target = value.get("_target_")
     if target is not None and not any(re.fullmatch(p, str(target)) for p in ALLOWED_TARGETS):
         raise ConfigError(
-            f"{key}_target_={target}: a checkpoint's config may name only these: hymenoptera's own "
-            f"data modules, models, schedulers and callbacks;\nLightning's Trainer, callbacks, "
-            f"loggers, profilers and strategies; torch.optim; torchvision.transforms."
+            f"{key}_target_={target}: a checkpoint's config may name only these: classes of "
+            f"hymenoptera,\nof Lightning, of torch.optim and of torchvision.transforms."
         )
     for name, item in value.items():
         check_targets(item, f"{key}{name}.")
@@ -126,8 +116,7 @@ def _fitted(value: Any, key: str) -> Any:
 def _is_leftover(key: str, name: str) -> bool:
     """Whether a key is one of conf/ that the user has not set, and so meant for another class."""
     own = f"{key.rpartition('.')[2]}.{name}"  # model.optimizer is the optimizer
-    overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
-    given = [override.lstrip("+").partition("=")[0] for override in overrides]
+    given = [override.lstrip("+").partition("=")[0] for override in task_overrides()]
     is_of_conf = own in RULES or own.startswith(("model.optimizer", "model.scheduler"))
     return is_of_conf and own not in given
 

@@ -3,6 +3,10 @@
 import os
 from datetime import datetime
 from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
 
 
 def rank() -> int:
@@ -26,6 +30,14 @@ def by_srun() -> bool:
 def has_launcher() -> bool:
     """Whether something outside this program starts one process for each rank."""
     return by_srun() or "RANK" in os.environ or "MASTER_ADDR" in os.environ
+
+
+def task_overrides() -> list[str]:
+    """The overrides of Hydra's job, as they were given."""
+    if not HydraConfig.initialized():
+        return []
+    overrides: Any = OmegaConf.to_container(HydraConfig.get().overrides.task)
+    return [str(override) for override in overrides]
 
 
 def run_name() -> str:

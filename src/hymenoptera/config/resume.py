@@ -12,21 +12,17 @@ from hymenoptera.errors import ConfigError
 from hymenoptera.files import write_file
 
 CHANGEABLE = (  # a resumed run may have these otherwise; all others decide what was trained so far
-    *("trainer", "callbacks", "logger", "report", "message", "out_of_memory", "compile"),
+    *("trainer", "callbacks", "logger", "report", "message", "compile"),
     *("channels_last", "find_lr", "resume", "sweep", "model.compile", "model.channels_last"),
     *("data.source", "data.folder", "data.root", "data.file", "data.path", "data.hub_folder"),
     *("data.num_workers", "data.eval_batch_size", "data.on_error", "data.augment_on"),
-    *("data.cache", "data.cache_size", "data.cache_folder"),
+    *("data.cache", "data.cache_size"),
     *("transfer.cache", "transfer.cache_folder"),
 )
 
 
 def with_resumed(options: list[str], overrides: list[str]) -> tuple[list[str], list[str]]:
-    """With resume=RUN among the overrides, add that run's own overrides, folder and options.
-
-    Raises:
-        ConfigError: there is nothing to continue.
-    """
+    """With resume=RUN among the overrides, add that run's own overrides, folder and options."""
     given = [_unquoted(o.removeprefix("resume=")) for o in overrides if o.startswith("resume=")]
     if not given or given[-1] in ("null", "") or {"-m", "--multirun"} & set(options):
         return options, overrides  # the sweeper says that a sweep is not resumed so
@@ -39,15 +35,15 @@ def with_resumed(options: list[str], overrides: list[str]) -> tuple[list[str], l
             f"checkpoints/last.ckpt, which is there from the first epoch's end, or a .ckpt file."
         )
     overrides = [override for override in overrides if not override.startswith("resume=")]
-    resume, place = f"resume={_quoted(path)}", f"hydra.run.dir={_quoted(folder)}"
+    resume, place = f"resume={quoted(path)}", f"hydra.run.dir={quoted(folder)}"
     previous = folder / ".hydra" / "overrides.yaml"
     # a new run from a checkpoint that was moved, or a process of a run, which has them all
     if not previous.is_file() or place in overrides:
         return options, [*overrides, resume]
     if any(override.startswith("hydra.run.dir=") for override in overrides):
         raise ConfigError(f"resume={path} continues in that folder: leave out hydra.run.dir.")
-    before = [str(override) for override in OmegaConf.load(previous)]
-    before = [o for o in before if _key(o).split(".")[0] not in ("resume", "sweep")]
+    loaded: Any = OmegaConf.to_container(OmegaConf.load(previous))  # ${...} as they are
+    before = [o for o in map(str, loaded) if _key(o).split(".")[0] not in ("resume", "sweep")]
     if not any(option.startswith(("--config-d", "-cd")) for option in options):
         options = [*_config_dir(folder), *options]
     return options, [*_merged([*before, *overrides]), resume, place, "hydra.output_subdir=null"]
@@ -62,11 +58,7 @@ def remember(folder: Path, overrides: Sequence[str]) -> None:
 
 
 def check_resume(previous: Mapping[str, Any], config: Mapping[str, Any]) -> None:
-    """Check that a config changes nothing that training depended on under the previous one.
-
-    Raises:
-        ConfigError: naming the first key that differs, and both values.
-    """
+    """Raise ConfigError where a config changes what training under the previous one depends on."""
     before, now = leaves(previous), leaves(config)
     # nodes of their own first: data and model take over values of theirs
     for key in sorted({**before, **now}, key=lambda key: is_below(key, ("data", "model"))):
@@ -108,5 +100,6 @@ def _unquoted(text: str) -> str:
     return text[1:-1].replace(f"\\{text[0]}", text[0]) if is_quoted else text
 
 
-def _quoted(path: Path) -> str:
+def quoted(path: Path) -> str:
+    """A path as a value that Hydra reads, whatever its name."""
     return QuotedString(text=str(path), quote=Quote.single).with_quotes()

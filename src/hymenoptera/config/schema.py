@@ -123,17 +123,16 @@ TRAINER = _by_key(  # every option that pytorch_lightning.Trainer documents; it 
 )
 RULES = _by_key(
     (SWITCH, "report transfer.cache sweep.pruning optimizer.nesterov"),
-    (_one_of("fail", "halve"), "out_of_memory"),
     (_one_of(False, True, "cuda_graphs"), "compile model.compile"),
     (_one_of("auto", True, False), "channels_last model.channels_last"),
     (_one_of("grid", "optuna"), "sweep.search"),
     (_one_of("fail", "skip"), "data.on_error"),
-    (_one_of("auto", "none", "ram", "disk"), "data.cache"),
+    (_one_of("auto", "none", "ram"), "data.cache"),
     (_one_of("auto", "cpu", "device"), "data.augment_on"),
     (_one_of(*BACKBONES), "model.backbone"),
     (_one_of(None), "find_lr"),
     (TEXT, "data._target_ data.source data.folder data.file data.path data.hub_folder"),
-    (TEXT, "data.image_column data.label_column data.cache_folder"),
+    (TEXT, "data.image_column data.label_column"),
     (TEXT, "model._target_ model.weights optimizer._target_ trainer._target_"),
     (TEXT, "transfer.cache_folder"),
     (TEXT_OR_NULL, "resume message.begin message.end data.root data.name data.revision"),
@@ -144,7 +143,7 @@ RULES = _by_key(
     (_whole(0, None), "transfer.views data.views data.fold"),
     (_whole(0, "auto"), "data.num_workers"),
     (_whole(1), "data.batch_size data.eval_batch_size data.train_per_class data.val_per_class"),
-    (_whole(1), "scheduler.step_epochs"),
+    (_whole(1), "scheduler.step_size"),
     (_whole(1, None), "sweep.trials"),
     (_whole(2, None), "data.folds"),
     (_whole(20), "find_lr.steps"),
@@ -176,6 +175,15 @@ def leaves(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         is_node = isinstance(value, Mapping)
         values |= leaves(value, f"{prefix}{name}.") if is_node else {f"{prefix}{name}": value}
     return values
+
+
+def nearest_key(key: str, siblings: Iterable[str] = ()) -> str:
+    """Keys that one that does not exist may stand for, by its last part or by all of it."""
+    prefix, dot, last = key.rpartition(".")
+    same = sorted(one for one in RULES if one.endswith(f".{last}"))
+    if same:
+        return f"Did you mean {' or '.join(same[:3])}?"
+    return nearest(key, [*(RULES if dot else TOP_LEVEL), *(f"{prefix}{dot}{s}" for s in siblings)])
 
 
 def is_below(key: str, nodes: Iterable[str]) -> bool:

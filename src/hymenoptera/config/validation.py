@@ -1,7 +1,5 @@
 """Checks a config before any work: its keys and values, their combinations, and files it names."""
 
-import functools
-import operator
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,8 +9,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
+from hymenoptera.config import schema
 from hymenoptera.config.launched import has_launcher
-from hymenoptera.config.messages import nearest_key
 from hymenoptera.config.schema import OPEN_NODES, RULES, TOP_LEVEL, is_below, leaves, shown
 from hymenoptera.errors import ConfigError
 
@@ -23,7 +21,7 @@ MUST_EXIST = {  # keys of files and folders that are read, and what else they ta
     "model.weights": "It takes imagenet, none, or the path of a file of weights.",
 }
 PATHS = (  # keys whose relative paths start in the directory of the command
-    *("resume", "data.folder", "data.path", "data.hub_folder", "data.cache_folder", *MUST_EXIST),
+    *("resume", "data.folder", "data.path", "data.hub_folder", *MUST_EXIST),
     *("transfer.cache_folder", "callbacks.feature_cache.folder", "trainer.default_root_dir"),
 )
 
@@ -48,7 +46,7 @@ def check(cfg: DictConfig, *, files: bool = True) -> dict[str, Any]:
     _check_values(config)
     in_sweep = hydra is not None and hydra.mode == RunMode.MULTIRUN
     launcher = hydra.launcher._target_ if in_sweep else None
-    for conflict in (*_conflicts(config), *_device_conflicts(config, launcher)):
+    for conflict in _conflicts(config, launcher):
         raise ConfigError(conflict)
     folder = Path("" if hydra is None else hydra.runtime.cwd)
     for key, value, path in _paths(config, folder):
@@ -57,7 +55,10 @@ def check(cfg: DictConfig, *, files: bool = True) -> dict[str, Any]:
             raise ConfigError(what.strip())
         if hydra is not None and hydra.job.chdir and (key != "data.path" or path.exists()):
             *parents, name = key.split(".")
-            functools.reduce(operator.getitem, parents, config)[name] = str(path)
+            node = config
+            for parent in parents:
+                node = node[parent]
+            node[name] = str(path)
     return config
 
 
@@ -72,11 +73,13 @@ def _resolve(cfg: DictConfig) -> tuple[dict[str, Any], Any]:
     job = cfg.copy()
     with read_write(job), open_dict(job):
         if "hydra" in job:
+            HydraConfig.instance().set_config(job)  # ${hydra:...} looks there
             in_sweep = job.hydra.mode == RunMode.MULTIRUN
             folder = job.hydra.sweep.dir if in_sweep else job.hydra.run.dir
-            job.hydra.runtime.output_dir = str(folder)  # these are known when the job starts
-            job.hydra.job.num, job.hydra.job.id = 0, "0"
-            HydraConfig.instance().set_config(job)  # ${hydra:...} looks there
+            with read_write(job.hydra):
+                job.hydra.runtime.output_dir = str(folder)  # these are known when the job starts
+                job.hydra.job.num, job.hydra.job.id = 0, "0"
+            HydraConfig.instance().set_config(job)
             del job["hydra"]
     current: Any = HydraConfig.instance().cfg
     hydra = None if current is None else current.hydra
@@ -118,11 +121,11 @@ def _check_values(config: Mapping[str, Any]) -> None:
                 f"{key}={shown(values[key])}: set the keys below it, {key}.KEY=VALUE."
             )
         elif not is_below(key, OPEN_NODES):
-            raise ConfigError(f"{key}: there is no such key. {nearest_key(key)}".strip())
+            raise ConfigError(f"{key}: there is no such key. {schema.nearest_key(key)}".strip())
 
 
-def _conflicts(config: Mapping[str, Any]) -> Iterator[str]:
-    """What is wrong with values that are valid by themselves, and not together."""
+def _conflicts(config: Mapping[str, Any], launcher: str | None) -> Iterator[str]:
+    """What is wrong with values that are valid by themselves; the launcher is that of a sweep."""
     data, transfer, loss = config["data"], config["transfer"], config["loss"]
     folds, fold = data.get("folds"), data.get("fold")
     if fold not in ([None] if folds is None else range(folds)):
@@ -143,10 +146,6 @@ def _conflicts(config: Mapping[str, Any]) -> Iterator[str]:
     mixes = loss["mixup"] or loss["cutmix"]
     if mixes and epochs == [] and transfer["cache"] and transfer["views"] is not None:
         yield "loss.mixup and loss.cutmix mix no cached features: set transfer.cache=false."
-
-
-def _device_conflicts(config: Mapping[str, Any], launcher: str | None) -> Iterator[str]:
-    """What the devices of a config cannot do; the launcher is that of a sweep."""
     trainer, find_lr = config["trainer"], config["find_lr"]
     precision, devices = str(trainer.get("precision")), shown(trainer.get("devices", 1))
     nodes = trainer.get("num_nodes") or 1
@@ -158,12 +157,13 @@ def _device_conflicts(config: Mapping[str, Any], launcher: str | None) -> Iterat
             f"trainer.num_nodes={nodes}: start it on each machine with torchrun --nnodes={nodes} "
             f"or srun, or with MASTER_ADDR and NODE_RANK in the environment."
         )
-    if count * nodes > 1 and (find_lr or config["out_of_memory"] == "halve"):
-        yield "find_lr and out_of_memory=halve are for one device: leave out trainer.devices."
+    if count * nodes > 1 and find_lr:
+        yield "find_lr is for one device: leave out trainer.devices."
     if find_lr and (find_lr["min_lr"] >= find_lr["max_lr"] or config["resume"] is not None):
         yield "find_lr needs a min_lr below its max_lr, and starts a new run: leave out resume."
     spawns = str(trainer.get("strategy")).startswith(("ddp_spawn", "ddp_fork", "ddp_notebook"))
-    if launcher and count * nodes > 1 and not spawns and "SlurmLauncher" not in launcher:
+    is_one = count * nodes == 1 and devices not in ("auto", "-1")
+    if launcher and not is_one and not spawns and "SlurmLauncher" not in launcher:
         yield (
             f"trainer.devices={devices} in a sweep: each process that Lightning starts would run "
             f"the whole sweep.\nSet trainer.strategy=ddp_spawn, or give each job one device."

@@ -2,8 +2,9 @@
 
 from hymenoptera.data.datamodule import ImageDataModule
 from hymenoptera.data.drawn import DrawnDataModule
+from hymenoptera.data.hub import HubDataModule
 from hymenoptera.data.sources import HymenopteraDataModule, ImageFolderDataModule
-from hymenoptera.data.tables import HubDataModule, TableDataModule
+from hymenoptera.data.tables import TableDataModule
 
 __all__ = [
     "DrawnDataModule",

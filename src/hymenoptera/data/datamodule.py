@@ -1,5 +1,6 @@
 """The LightningDataModule that all sources of images share: split, check, load, resume."""
 
+import os
 import warnings
 from collections.abc import Sequence
 from functools import cached_property
@@ -12,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset
 
-from hymenoptera.data.dataset import FeatureDataset, ImageDataset, make_loader, worker_count
-from hymenoptera.data.image_cache import ImageCache
+from hymenoptera.data.dataset import FeatureDataset, ImageDataset, make_loader
+from hymenoptera.data.image_cache import ImageCache, image_cache
 from hymenoptera.data.manifest import write_manifest
 from hymenoptera.data.preprocessing import IMAGENET, Preprocessing
 from hymenoptera.data.samples import Found, Samples, hash_of, without_unreadable
@@ -46,10 +47,9 @@ class ImageDataModule(pl.LightningDataModule):
         flip_probability: how often a training image is mirrored.
         views: how many augmented views of each training image there are; 0 for the image as
             validation has it, None for a new augmentation in every epoch.
-        cache: where decoded images are kept; "none" to decode each anew, "auto" by the device.
+        cache: "ram" to keep decoded images, "none" to decode each anew, "auto" by the device.
         cache_size: length of the shorter side at which training images are kept, in pixels;
             "auto" by the network's input.
-        cache_folder: for those that are kept on disk.
         augment_on: where crops and flips are computed; "device" needs decoded images.
         seed: of the order and the augmentation.
     """
@@ -79,9 +79,8 @@ class ImageDataModule(pl.LightningDataModule):
         crop_scale: Sequence[float] = (0.08, 1.0),
         flip_probability: float = 0.5,
         views: int | None = None,
-        cache: Literal["auto", "none", "ram", "disk"] = "none",
+        cache: Literal["auto", "none", "ram"] = "none",
         cache_size: int | Literal["auto"] = "auto",
-        cache_folder: str = "data/decoded",
         augment_on: Literal["auto", "cpu", "device"] = "cpu",
         seed: int = 0,
     ) -> None:
@@ -90,7 +89,6 @@ class ImageDataModule(pl.LightningDataModule):
         self.crop_scale = (crop_scale[0], crop_scale[1])
         self.flip_probability, self.views = flip_probability, views
         self.cache, self.cache_size, self.augment_on = cache, cache_size, augment_on
-        self.cache_folder = Path(cache_folder).expanduser()
         self.skipped = {}
         self._split: dict[str, Any] = {"val_fraction": val_fraction, "test_fraction": test_fraction}
         self._split |= {"folds": folds, "fold": fold, "split_seed": split_seed}
@@ -121,10 +119,10 @@ class ImageDataModule(pl.LightningDataModule):
         self.train, self.val, self.test = splits
         place = self.root or "The data set"
         if self.skipped and self._on_error == "fail":
-            named = "; ".join(f"{name} ({why})" for name, why in list(self.skipped.items())[:3])
+            named = [f"{name} ({why})" for name, why in self.skipped.items()]
             raise ConfigError(
-                f"{place}: {len(self.skipped)} of the images cannot be read: {named}"
-                f"{'; ...' if len(self.skipped) > 3 else ''}.\n"
+                f"{place}: {len(named)} of the images cannot be read: "
+                f"{'; '.join(named[:3])}{'; ...' * (len(named) > 3)}.\n"
                 "Mend or remove them, or leave them out with data.on_error=skip."
             )
         if not len(self.train) or not len(self.val):
@@ -170,7 +168,10 @@ class ImageDataModule(pl.LightningDataModule):
         """Processes that read images, for each process of the run."""
         if self._num_workers != "auto":
             return self._num_workers
-        return worker_count(1 if self.trainer is None else self.trainer.num_devices)
+        # where a process cannot be tied to cores (macOS), it may use all of them
+        affinity = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))
+        processes = 1 if self.trainer is None else self.trainer.num_devices
+        return max(1, min(8, len(affinity(0)) // processes))
 
     def augmentation(self) -> dict[str, Any]:
         """What determines the augmented views, beside the images and the preprocessing."""
@@ -194,15 +195,11 @@ class ImageDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Any]:
         """Training batches, shuffled anew in every epoch; ConfigError where resuming is invalid."""
         self._check_resumed()
-        cache = self._decoded_images()
-        images = self._augmented() if cache is None else cache.train_dataset()
-        return self._loader(self._features.get("train", images), self.batch_size, train=True)
+        return self._loader(self._dataset("train"), self.batch_size, train=True)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Validation batches, in the order of `val`."""
-        cache = self._decoded_images()
-        images = self._plain(self.val) if cache is None else cache.val_dataset()
-        return self._loader(self._features.get("val", images), self.eval_batch_size)
+        return self._loader(self._dataset("val"), self.eval_batch_size)
 
     def test_dataloader(self) -> DataLoader[Any]:
         """Batches of the held-out test set, in its order."""
@@ -257,10 +254,9 @@ class ImageDataModule(pl.LightningDataModule):
         self._resumed = state_dict
 
     def _check_resumed(self) -> None:
-        then, now = self._resumed, self._order()
-        if not then:
+        if not (then := self._resumed):
             return
-        changed = [name for name in now if then[name] != now[name]]
+        changed = [name for name, now in self._order().items() if then[name] != now]
         if "manifest_hash" in changed or "val_manifest_hash" in changed:
             raise ConfigError(
                 f"{self.root or 'The data set'}: these are not the images of the run that is "
@@ -276,17 +272,14 @@ class ImageDataModule(pl.LightningDataModule):
         warnings.filterwarnings("ignore", message=message)
 
     def _order(self) -> dict[str, Any]:
-        _, world_size = self._rank_and_size
-        order = {"batch_size": self.batch_size, "world_size": world_size, "seed": self.seed}
-        return order | self._hashes
+        order = {"batch_size": self.batch_size, "world_size": self._rank_and_size[1]}
+        return {**order, "seed": self.seed, **self._hashes}
 
     @cached_property
     def _hashes(self) -> dict[str, str]:
         """The manifest hashes of all images to train and validate on, and of the latter."""
-        return {
-            "manifest_hash": hash_of(self.train, self.val),
-            "val_manifest_hash": hash_of(self.val),
-        }
+        both = hash_of(self.train, self.val)
+        return {"manifest_hash": both, "val_manifest_hash": hash_of(self.val)}
 
     @cached_property
     def _by_name(self) -> NDArray[np.int64]:
@@ -308,14 +301,18 @@ class ImageDataModule(pl.LightningDataModule):
         transform = self.preprocessing.train_transform(self.crop_scale, self.flip_probability)
         return ImageDataset(self.train, transform)
 
-    def _decoded_images(self) -> ImageCache | None:
-        """The image cache, made for the model's preprocessing when a fit begins."""
+    def _dataset(self, split: Literal["train", "val"]) -> ImageDataset:
+        """Features, decoded images, or files; images are decoded when a fit begins."""
+        if self._features:
+            return self._features[split]
         wanted, trainer = self.preprocessing, self.trainer
-        is_new = not self._features and wanted != self._cached_for
-        if is_new and trainer is not None and trainer.state.fn == "fit":
-            self._image_cache = ImageCache.build(self, wanted, trainer.strategy.root_device)
+        if wanted != self._cached_for and trainer is not None and trainer.state.fn == "fit":
+            self._image_cache = image_cache(self, wanted, trainer.strategy.root_device)
             self._cached_for = wanted
-        return self._image_cache if self._cached_for == wanted else None
+        if self._image_cache is None or self._cached_for != wanted:
+            return self._augmented() if split == "train" else self._plain(self.val)
+        cache = self._image_cache
+        return cache.train_dataset() if split == "train" else cache.val_dataset()
 
     def _loader(
         self, dataset: ImageDataset, batch_size: int, *, train: bool = False

@@ -1,13 +1,11 @@
 """Data sets that take a `SampleKey`, and the processes that read them."""
 
-import os
 import signal
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
@@ -27,17 +25,18 @@ class ImageDataset(Dataset[Any]):
 
     Args:
         samples: the images.
-        transform: from an upright RGB image to a tensor.
-        read: from an index to that image; `samples.read` by default.
+        transform: from an upright RGB image, or what `decoded` has of it, to a tensor.
+        decoded: (3, H, W) uint8 of each image, where they need not be read.
     """
 
     def __init__(
         self,
         samples: Samples,
-        transform: Callable[[Image.Image], Tensor],
-        read: Callable[[int], Image.Image] | None = None,
+        transform: Callable[[Any], Tensor],
+        decoded: list[Tensor] | None = None,
     ) -> None:
-        self.labels, self.transform, self.read = samples.labels, transform, read or samples.read
+        self.labels, self.transform = samples.labels, transform
+        self.read: Callable[[int], Any] = decoded.__getitem__ if decoded else samples.read
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -89,13 +88,6 @@ def make_loader(dataset: Dataset[Any], workers: int, **options: Any) -> DataLoad
         worker_init_fn=_leave_signals_alone,
         **options,
     )
-
-
-def worker_count(processes: int) -> int:
-    """Workers for each of a run's processes on this machine: one a core, 8 at the most."""
-    # where a process cannot be tied to cores (macOS), it may use all of them
-    affinity = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))
-    return max(1, min(8, len(affinity(0)) // processes))
 
 
 def _leave_signals_alone(worker: int) -> None:

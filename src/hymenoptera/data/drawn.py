@@ -17,7 +17,6 @@ from hymenoptera.files import make_folder
 Kind = Literal["ant", "bee"]
 # (N, 2) points; red, green, blue, alpha; width of a line through them, 0 to fill what they enclose
 Shape = tuple[NDArray[np.float64], tuple[int, ...], float]
-Images = tuple[Image.Image, Image.Image]
 SPLITS, KINDS = ("train", "val"), get_args(Kind)
 GROUNDS = "#3a6828 #60923a #84aa54 #70543a #967a5a #544234 #b09876 #78a4d6 #e896b2"
 INSECTS = "#1a1616 #3a261a #683e22 #92301c #b26220 #d6982c #ecc85c #ded6c6 #5c6270"
@@ -66,18 +65,18 @@ def draw_data_set(folder: Path, seed: int, train: int, val: int, size_px: int) -
             to = temporary / SPLITS[split] / f"{KINDS[kind]}s"
             to.mkdir(parents=True, exist_ok=True)
             rng = np.random.default_rng((seed, split, kind, index))
-            draw_scene(KINDS[kind], rng, size_px)[0].save(to / f"{index:04}.png", compress_level=1)
+            draw_scene(KINDS[kind], rng, size_px).save(to / f"{index:04}.png", compress_level=1)
 
     return make_folder(folder, fill)
 
 
-def draw_scene(kind: Kind, rng: np.random.Generator, size_px: int, scale: float = 1) -> Images:
-    """An RGB image of one insect, smaller by `scale`, and a mask: 255 where the insect is."""
+def draw_scene(kind: Kind, rng: np.random.Generator, size_px: int) -> Image.Image:
+    """An RGB image of one insect."""
     side = 2 * size_px  # against jagged edges
     scene = _background(rng, side)
-    margin = max(0.22 if rng.random() < 0.1 else 0.07, (1 - scale) / 2)  # one in ten is cut off
+    margin = 0.22 if rng.random() < 0.1 else 0.07  # one in ten is cut off
     middle, turn = side * rng.uniform(0.5 - margin, 0.5 + margin, 2), rng.uniform(0, 2 * np.pi)
-    unit = side * scale * rng.normal(0.4 if kind == "ant" else 0.36, 0.02)  # of equal area
+    unit = side * rng.normal(0.4 if kind == "ant" else 0.36, 0.02)  # of equal area
     axes = unit * np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
     shapes = [
         (points @ axes + middle, colour, width * unit)
@@ -91,7 +90,7 @@ def draw_scene(kind: Kind, rng: np.random.Generator, size_px: int, scale: float 
     light = 1 + rng.uniform(-0.2, 0.2) * np.linspace(-1, 1, size_px)[:, None, None]
     noise = rng.normal(0, rng.uniform(1, 5), (size_px, size_px, 3))
     pixels = np.asarray(scene.reduce(2)) * light * rng.normal(1, 0.08, 3) + noise
-    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8)), mask.reduce(2)
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
 
 def _insect(kind: Kind, rng: np.random.Generator, behind: float) -> list[Shape]:

@@ -3,12 +3,13 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from hymenoptera.errors import ConfigError
@@ -34,32 +35,19 @@ def cached(
     Raises:
         ConfigError: the folder cannot be written.
     """
-    text = json.dumps(key, sort_keys=True)
-    path = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.safetensors"
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+    path = folder / f"{digest[:24]}.safetensors"
     try:
         with lock(path):
-            features = _read(path, text)
-            if features is not None and len(features) == count:
-                return features, False
+            with suppress(SafetensorError, FileNotFoundError):
+                features = load_file(path)["features"]
+                if len(features) == count:
+                    return features, False
             features = torch.cat(list(compute()))
-            write_file(path, save({"features": features}, _metadata(text, features)))
+            write_file(path, save({"features": features}))
             return features, True
     except OSError as error:
         raise ConfigError(
             f"transfer.cache_folder={folder}: features cannot be kept there "
             f"({error.strerror or error}). Choose another folder, or transfer.cache=false."
         ) from error
-
-
-def _read(path: Path, key: str) -> Tensor | None:
-    try:
-        with safe_open(path, framework="pt") as file:
-            features = file.get_tensor("features")
-            return features if file.metadata() == _metadata(key, features) else None
-    except (SafetensorError, OSError, ValueError):
-        return None
-
-
-def _metadata(key: str, features: Tensor) -> dict[str, str]:
-    content = features.contiguous().numpy().data
-    return {"key": key, "sha256": hashlib.sha256(content).hexdigest()}

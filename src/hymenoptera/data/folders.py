@@ -55,7 +55,7 @@ def find_splits(root: Path) -> dict[str, Path]:
     """The folders of the splits, by "train", "val" and "test"; none where a data set is not split.
 
     A class may be called "train": such a folder is a split only where there is another one, or
-    nothing else, or class folders in it and no images.
+    nothing else, or class folders in it.
 
     Raises:
         ConfigError: no such folder, a split in two spellings, or none of them to train on.
@@ -76,11 +76,8 @@ def find_splits(root: Path) -> dict[str, Path]:
         if splits and len(splits) == len(folders):
             raise ConfigError(f"{root} has {'/ and '.join(folders)}/, and no train/ to train on.")
         return {}
-    if len(splits) == 1 and len(folders) > 1:
-        train = splits["train"]
-        is_class = any(_suffix(path.name) in IMAGE_SUFFIXES for path in train.iterdir())
-        return {} if is_class or len(class_folders(train)) < 2 else splits
-    return splits
+    is_class = len(splits) == 1 and len(folders) > 1 and len(class_folders(splits["train"])) < 2
+    return {} if is_class else splits
 
 
 def class_folders(folder: Path) -> list[str]:
@@ -112,7 +109,7 @@ def _walk(folder: Path, name: str, ignored: Counter[str]) -> Iterator[str]:
     try:
         with os.scandir(folder) as entries:
             found = sorted(entries, key=lambda entry: entry.name)
-    except (PermissionError, FileNotFoundError, NotADirectoryError):
+    except OSError:
         return  # what cannot be looked into is empty
     for entry in found:
         suffix = _suffix(entry.name)
@@ -120,16 +117,10 @@ def _walk(folder: Path, name: str, ignored: Counter[str]) -> Iterator[str]:
             ignored["hidden"] += 1
         elif entry.is_dir(follow_symlinks=False):
             yield from _walk(Path(entry.path), f"{name}/{entry.name}", ignored)
-        elif suffix in IMAGE_SUFFIXES and _is_file(entry):
+        elif suffix in IMAGE_SUFFIXES:
             yield f"{name}/{entry.name}"
         else:
             ignored[suffix or "no suffix"] += 1
-
-
-def _is_file(entry: os.DirEntry[str]) -> bool:
-    if entry.is_symlink():  # one that leads nowhere or in a circle is an image that is not readable
-        return Path(entry.path).is_file() or not Path(entry.path).exists()
-    return entry.is_file(follow_symlinks=False)
 
 
 def _suffix(name: str) -> str:

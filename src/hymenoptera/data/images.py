@@ -50,7 +50,7 @@ def open_image(source: Path | bytes) -> Iterator[Image.Image]:
                 size = f"{image.width} x {image.height}"
                 raise ValueError(f"its {size} pixels are more than {MAX_PIXELS / 1e6:.0f} million")
             yield image
-    except UNREADABLE:
+    except (*UNREADABLE, MemoryError):
         raise
     except Exception as error:  # bytes from anywhere make the decoders raise almost anything
         raise ValueError(f"{type(error).__name__}: {error}") from error

@@ -1,12 +1,13 @@
 """The images of a split: names, labels, and a way to read each. The one way samples are held."""
 
+import copy
 import hashlib
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -40,11 +41,17 @@ class Samples(ABC):
         """The file of an image, or its encoded bytes where it has no file."""
 
     @abstractmethod
-    def select(self, indices: ArrayLike) -> "Samples":
-        """Some of the images, in the order of the indices (M,)."""
+    def sizes(self) -> NDArray[np.int64]:
+        """(N,) of the images' files, in bytes."""
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def select(self, indices: ArrayLike) -> Self:
+        """Some of the images, in the order of the indices (M,)."""
+        at, chosen = np.asarray(indices, np.int64), copy.copy(self)
+        chosen.names, chosen.labels = self.names[at], self.labels[at]
+        return chosen
 
     def name(self, index: int) -> str:
         """The name of an image."""
@@ -60,25 +67,13 @@ class Samples(ABC):
         source = self.source(index)
         return images.read_image(source, "" if isinstance(source, Path) else self.name(index))
 
-    def fault(self, index: int) -> str | None:
-        """Why an image cannot be read, in one line; None where it can."""
-        return images.fault(self.source(index))
-
-    def entry(self, index: int) -> Entry:
-        """Size and SHA-256 of an image's file; ConfigError where it cannot be read."""
-        return entry_of(self.source(index))
-
-    @abstractmethod
-    def sizes(self) -> NDArray[np.int64]:
-        """(N,) of the images' files, in bytes."""
-
     def manifest(self) -> dict[str, Entry]:
         """The images by name: size and SHA-256 of each file; of very many, the sizes alone."""
         names = self.names.tolist()
         if len(self) > MAX_HASHED:
             entries: Iterable[Entry] = (Entry(size, "") for size in self.sizes().tolist())
         else:
-            entries = in_threads(self.entry, range(len(self)))
+            entries = in_threads(lambda i: entry_of(self.source(i)), range(len(self)))
         return dict(zip(names, entries, strict=True))
 
 
@@ -92,11 +87,6 @@ class FileSamples(Samples):
     def source(self, index: int) -> Path:
         """The file of an image."""
         return self.root / self.name(index)
-
-    def select(self, indices: ArrayLike) -> "FileSamples":
-        """Some of the images, in the order of the indices (M,)."""
-        chosen = np.asarray(indices, np.int64)
-        return FileSamples(self.root, self.names[chosen], self.labels[chosen])
 
     def sizes(self) -> NDArray[np.int64]:
         """(N,) of the images' files, in bytes."""
@@ -129,7 +119,7 @@ def hash_of(*splits: Samples) -> str:
     digest = hashlib.sha256()
     for samples in splits:
         digest.update(samples.sizes().tobytes())
-        for start in range(0, len(samples), MAX_HASHED):
+        for start in range(0, len(samples), MAX_HASHED):  # a million in one text take 100 MB
             names = samples.names[start : start + MAX_HASHED].tolist()
             digest.update("\n".join([*names, ""]).encode())
     return digest.hexdigest()
@@ -139,11 +129,10 @@ def without_unreadable(splits: Sequence[Samples]) -> tuple[list[Samples], dict[s
     """The images of some splits that can be read; and why, by name, of the others."""
     readable, faults = [], dict[str, str]()
     for samples in splits:
-        checked = range(len(samples) if len(samples) <= MAX_HASHED else 0)
-        reasons = enumerate(in_threads(samples.fault, checked, "checking images"))
-        bad = {index: why for index, why in reasons if why}
+        sources = map(samples.source, range(len(samples) if len(samples) <= MAX_HASHED else 0))
+        reasons = in_threads(images.fault, sources, "checking images")
+        bad = {index: why for index, why in enumerate(reasons) if why}
         faults |= {samples.name(index): why for index, why in bad.items()}
-        readable.append(
-            samples.select(np.delete(np.arange(len(samples)), list(bad))) if bad else samples
-        )
+        good = np.delete(np.arange(len(samples)), list(bad))
+        readable.append(samples.select(good) if bad else samples)
     return readable, faults

@@ -14,7 +14,7 @@ from hymenoptera.data.datamodule import ImageDataModule
 from hymenoptera.data.folders import find_folder, find_samples
 from hymenoptera.data.manifest import Manifest, differences, read_manifest
 from hymenoptera.data.samples import FileSamples, Found
-from hymenoptera.errors import ConfigError
+from hymenoptera.errors import ConfigError, in_one_line
 from hymenoptera.files import make_folder
 
 OFFICIAL_URL = "https://download.pytorch.org/tutorial/hymenoptera_data.zip"
@@ -105,19 +105,16 @@ def fetch(source: str, folder: Path, manifest: Manifest) -> Path:
         ConfigError: the images cannot be had, or not whole. Nothing is left behind.
     """
     path, place = Path(source).expanduser(), folder / NAME
-    if "://" in source:
-        if urlsplit(source).scheme.lower() not in ("http", "https"):
-            raise ConfigError(f"{source} is not an address that begins with http:// or https://.")
-    elif not source or not path.exists():
+    if "://" not in source and (not source or not path.exists()):
         raise ConfigError(
             f"data.source={source} does not exist. Name a zip, a folder or an address, such as "
             f"{OFFICIAL_URL}."
         )
-    elif path.is_dir():
+    if path.is_dir():
         root = path if (path / "train").is_dir() or not (path / NAME).is_dir() else path / NAME
         _verify(root, manifest, str(root), f"Point data.source at the right folder; {OWN_IMAGES}")
         return root
-    elif not zipfile.is_zipfile(path):
+    if "://" not in source and not zipfile.is_zipfile(path):
         raise ConfigError(f"{path} is no zip, or it is cut short. Name a whole zip or a folder.")
 
     def fill(target: Path) -> None:
@@ -140,7 +137,7 @@ def fetch(source: str, folder: Path, manifest: Manifest) -> Path:
 
 def _download(url: str, folder: Path) -> Path:
     import pooch  # here, since it is needed once
-    from requests import RequestException, Response
+    from requests import ConnectionError, RequestException, Response, Timeout
 
     pooch.get_logger().setLevel("WARNING")  # otherwise it tells of each download and its hash
     name = "archive.zip"
@@ -149,12 +146,14 @@ def _download(url: str, folder: Path) -> Path:
         http = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=TIMEOUT_S)
         return Path(files.fetch(name, downloader=http))
     except (RequestException, ValueError) as error:
-        reason = f"no answer from {urlsplit(url).hostname}, so there may be no network"
+        reason = in_one_line(error)
         response: Response | None = getattr(error, "response", None)
         if response is not None:
             reason = f"the server answers {response.status_code} {response.reason}".rstrip()
+        elif isinstance(error, ConnectionError | Timeout):
+            reason = f"no answer from {urlsplit(url).hostname}, so there may be no network"
         raise ConfigError(
-            f"Could not download {url}: {reason} ({type(error).__name__}).\n"
+            f"Could not download {url}: {reason}.\n"
             "Get the archive in another way, and point at it with\n"
             "data.source=FILE_OR_FOLDER or the environment variable HYMENOPTERA_SOURCE."
         ) from error

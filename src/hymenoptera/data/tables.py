@@ -1,11 +1,11 @@
-"""Data modules of images that a table lists, or that lie in Arrow: data=table and data=hub."""
+"""Images that a table lists: data=table."""
 
 from collections import Counter
-from functools import partial
+from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from hymenoptera.data.arrow import ArrowSamples, folder_in_arrow, read_table, required, values_of
 from hymenoptera.data.datamodule import ImageDataModule
 from hymenoptera.data.folders import SPLIT_NAMES
 from hymenoptera.data.samples import FileSamples, Found
@@ -38,8 +38,7 @@ class TableDataModule(ImageDataModule):
         super().__init__(**options)
         self._file = Path(file).expanduser()
         self._root = self._file.parent if root is None else Path(root).expanduser()
-        self._columns = (image_column, label_column)
-        self._split_column = split_column
+        self._columns, self._split_column = (image_column, label_column), split_column
 
     def find(self) -> Found:
         """The images that the table lists.
@@ -47,119 +46,100 @@ class TableDataModule(ImageDataModule):
         Raises:
             ConfigError: it cannot be read, or lacks a column, a value, or two classes.
         """
-        (image_column, label_column), split_column = self._columns, self._split_column
-        table = read_table(self._file, (*self._columns, split_column or ""))
-        names = [str(name) for name in values_of(self._file, table, image_column)]
+        split_column = self._split_column
+        table = read_table(self._file, {*self._columns, split_column or ""})
+        names, values = (values_of(self._file, table, column) for column in self._columns)
         repeated, times = Counter(names).most_common(1)[0]
         if times > 1:
             raise ConfigError(f"{self._file} lists {repeated} more than once.")
         rows = {"train": list(range(len(names)))}
         if split_column and (split_column != "split" or "split" in table.column_names):
             rows = _split_rows(self._file, values_of(self._file, table, split_column))
-        values = values_of(self._file, table, label_column)
         labels = {split: [values[row] for row in at] for split, at in rows.items()}
-        classes, numbers = _numbered(self._file, labels)
-        parts = {
+        classes, numbers = numbered(self._file, labels)
+        parts: dict[str, Any] = {
             split: FileSamples(self._root, [names[row] for row in at], numbers[split])
             for split, at in rows.items()
         }
-        return Found(self._root, classes, parts["train"], parts.get("val"), parts.get("test"))
+        return Found(self._root, classes, **parts)
 
 
-class HubDataModule(ImageDataModule):
-    """A data set of Hugging Face's `datasets`, remote or local, or a large folder of class folders.
+def need_extra() -> None:
+    """Raise a ConfigError where `datasets`, which brings pyarrow, is not installed."""
+    if find_spec("datasets") is None:
+        raise ConfigError(
+            "data=table and data=hub need the extra data: pip install 'hymenoptera[data]'."
+        )
 
-    A folder of images is turned into Arrow files once. They take as much space as the images, and
-    are mapped, not read: a million images are there in seconds.
+
+def read_table(file: Path, text_columns: Iterable[str]) -> Any:
+    """A `pyarrow.Table` of a file; of csv, some columns are texts, so that a class 007 stays one.
+
+    Raises:
+        ConfigError: it is no table.
+    """
+    need_extra()
+    from pyarrow import csv, json, parquet, string
+
+    convert = csv.ConvertOptions(
+        column_types=dict.fromkeys(text_columns, string()),
+        null_values=[""],
+        strings_can_be_null=True,
+    )
+    try:
+        match file.suffix.lower():
+            case ".csv":
+                return csv.read_csv(file, convert_options=convert)
+            case ".tsv":
+                tabs = csv.ParseOptions(delimiter="\t")
+                return csv.read_csv(file, parse_options=tabs, convert_options=convert)
+            case ".jsonl":
+                return json.read_json(file)
+            case ".parquet":
+                return parquet.read_table(file)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"data.file={file} cannot be read: {in_one_line(error)}") from error
+    raise ConfigError(f"data.file={file}: a table is a .csv, .tsv, .parquet or .jsonl file.")
+
+
+def values_of(place: object, table: Any, column: str) -> list[Any]:
+    """A column of a `pyarrow.Table`.
+
+    Raises:
+        ConfigError: there is no such column, or a row has nothing in it.
+    """
+    if column not in table.column_names:
+        raise ConfigError(f"{place} has no column {column}. {nearest(column, table.column_names)}")
+    values: list[Any] = table[column].to_pylist()
+    if not values:
+        raise ConfigError(f"{place} has no rows.")
+    if None in values:
+        raise ConfigError(f"{place}: row {values.index(None) + 1} has nothing in column {column}.")
+    return values
+
+
+def numbered(
+    place: object, labels: dict[str, list[Any]], names: list[str] | None = None
+) -> tuple[list[str], dict[str, list[int]]]:
+    """The classes, in order, and each label's number among them, by split.
 
     Args:
-        path: a data set's name on the Hub, a folder that `datasets` wrote or can load, or one of
-            images, as `ImageFolderDataModule` takes it.
-        name: of the configuration, where the data set has several.
-        revision: of its repository.
-        image_column: of the images.
-        label_column: of the classes.
-        train_split: what to train on; by default the split of a usual name, as the two others.
-        val_split: what to validate on.
-        test_split: the held-out test set.
-        hub_folder: where downloads and Arrow files are kept.
-        options: as of `ImageDataModule`.
+        place: where the labels are from.
+        labels: texts or numbers, by split.
+        names: of the classes, where the labels are their numbers already.
+
+    Raises:
+        ConfigError: there are fewer than two classes, or a label that "train" lacks.
     """
-
-    def __init__(
-        self,
-        *,
-        path: str,
-        name: str | None = None,
-        revision: str | None = None,
-        image_column: str = "image",
-        label_column: str = "label",
-        train_split: str | None = None,
-        val_split: str | None = None,
-        test_split: str | None = None,
-        hub_folder: str = "data/hub",
-        **options: Any,
-    ) -> None:
-        super().__init__(**options)
-        self._path, self._name, self._revision = path, name, revision
-        self._columns = (image_column, label_column)
-        self._splits = {"train": train_split, "val": val_split, "test": test_split}
-        self._hub_folder = Path(hub_folder).expanduser()
-        self._found: Found | None = None
-
-    def prepare_data(self) -> None:
-        """Download, or turn into Arrow, once."""
-        self._found = self.find()
-
-    def find(self) -> Found:
-        """The images of the data set.
-
-        Raises:
-            ConfigError: it cannot be had, or lacks a split, a column, a value, or two classes.
-        """
-        if self._found is not None:
-            return self._found
-        folder = Path(self._path).expanduser()
-        if folder.is_dir() and not _is_data_set(folder):
-            return folder_in_arrow(folder.absolute(), self._hub_folder)
-        image_column, label_column = self._columns
-        loaded = self._load(folder)
-        labels = {
-            split: values_of(self._path, part.with_format("arrow")[:], label_column)
-            for split, part in loaded.items()
-        }
-        classes, numbers = _numbered(self._path, labels, loaded["train"].features[label_column])
-        samples = {
-            split: _samples(self._path, split, part, image_column, numbers[split])
-            for split, part in loaded.items()
-        }
-        root = folder if folder.is_dir() else None
-        return Found(root, classes, samples["train"], samples.get("val"), samples.get("test"))
-
-    def _load(self, folder: Path) -> dict[str, Any]:
-        """The splits, each a `datasets.Dataset`, by "train", "val" and "test"."""
-        datasets = required("datasets")
-        try:
-            if any((folder / name).is_file() for name in ("state.json", "dataset_dict.json")):
-                loaded = datasets.load_from_disk(str(folder))
-            else:
-                options = {"revision": self._revision, "cache_dir": str(self._hub_folder)}
-                path = str(folder) if folder.is_dir() else self._path
-                loaded = datasets.load_dataset(path, self._name, **options)
-        except Exception as error:  # clients of the Hub and of storages raise what they like
-            raise ConfigError(f"data.path={self._path}: {in_one_line(error)}") from error
-        if not isinstance(loaded, dict):
-            loaded = {"train": loaded}
-        parts = {}
-        for split, wanted in self._splits.items():
-            usual = SPLIT_NAMES[split] if wanted is None else (wanted,)
-            names = [name for name in loaded if name in usual]
-            if names:
-                parts[split] = loaded[names[0]]
-            elif wanted or split == "train":
-                close = nearest(wanted or split, loaded)
-                raise ConfigError(f"data.{split}_split: {self._path} has no {usual[0]}. {close}")
-        return parts
+    classes = list(range(len(names))) if names else sorted(set(labels["train"]))
+    if len(classes) < 2:
+        raise ConfigError(f"{place} has one class only ({classes[0]}): it takes two or more.")
+    number = {label: position for position, label in enumerate(classes)}
+    for split, values in labels.items():
+        for label in sorted(set(values) - set(classes)):
+            raise ConfigError(f"{place}: no image to train on has the label {label} of {split}.")
+    numbers = {split: [number[label] for label in values] for split, values in labels.items()}
+    return names or [str(label) for label in classes], numbers
 
 
 def _split_rows(file: Path, words: list[str]) -> dict[str, list[int]]:
@@ -173,47 +153,3 @@ def _split_rows(file: Path, words: list[str]) -> dict[str, list[int]]:
     if "train" not in rows:
         raise ConfigError(f"{file} has no row to train on.")
     return rows
-
-
-def _numbered(
-    place: object, labels: dict[str, list[Any]], feature: Any = None
-) -> tuple[list[str], dict[str, list[int]]]:
-    """The classes, in order, and each label's number among them, by split."""
-    if not isinstance(labels["train"][0], str | int):
-        raise ConfigError(f"{place}: a label is a text or a whole number.")
-    names = getattr(feature, "names", None)  # where the data set has numbered its labels itself
-    classes = list(range(len(names))) if names else sorted(set(labels["train"]))
-    if len(classes) < 2:
-        raise ConfigError(f"{place} has one class only ({classes[0]}): it takes two or more.")
-    for split, values in labels.items():
-        for label in sorted(set(values) - set(classes)):
-            raise ConfigError(f"{place}: no image to train on has the label {label} of {split}.")
-    number = {label: position for position, label in enumerate(classes)}
-    numbers = {split: [number[label] for label in values] for split, values in labels.items()}
-    return names or [str(label) for label in classes], numbers
-
-
-def _is_data_set(folder: Path) -> bool:
-    """Whether a folder holds what `datasets` wrote or can load, and not class folders."""
-    names = ("state.json", "dataset_dict.json", "*.parquet", "data/*.parquet", "*.arrow", "*.tar")
-    return any(any(folder.glob(name)) for name in names)
-
-
-def _samples(place: str, split: str, part: Any, column: str, labels: list[int]) -> ArrowSamples:
-    """The images of a `datasets.Dataset`, named by their paths where all have different ones."""
-    if column not in part.column_names:
-        raise ConfigError(f"{place} has no column {column}. {nearest(column, part.column_names)}")
-    try:
-        images = part.select_columns([column]).rename_columns({column: "image"})
-        images = images.cast_column("image", required("datasets").Image(decode=False))
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"{place}: the column {column} holds no images.") from error
-    load = partial(_mapped, images)
-    paths = required("pyarrow.compute").struct_field(load(), "path").to_pylist()
-    if None in paths or len(set(paths)) < len(paths):
-        paths = [f"{row:07}" for row in range(len(paths))]
-    return ArrowSamples(load, [f"{split}/{path}" for path in paths], labels)
-
-
-def _mapped(images: Any) -> Any:
-    return images.with_format("arrow")[:]["image"]

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -126,22 +127,13 @@ def _load(
         state = {renamed.get(k, k.removeprefix("backbone.")): v for k, v in state.items()}
     head_keys = {f"{head_name}.weight": "weight", f"{head_name}.bias": "bias"}
     head_weights = {own: state[key] for key, own in head_keys.items() if key in state}
-    expected = {k: v.shape for k, v in network.state_dict().items() if k not in head_keys}
-    given = {k: v.shape for k, v in state.items() if k not in head_keys}
-    faults = {
-        "keys are missing": [k for k in expected if k not in given],
-        "keys are not the model's": [k for k in given if k not in expected],
-        "tensors have another shape": [k for k, v in expected.items() if given.get(k, v) != v],
-    }
-    shown = [
-        f"{len(keys)} {what} ({', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''})"
-        for what, keys in faults.items()
-        if keys
-    ]
-    if shown:
+    own_head = {key: value for key, value in network.state_dict().items() if key in head_keys}
+    try:
+        network.load_state_dict(state | own_head)
+    except RuntimeError as error:
+        first_fault = shorten(str(error).splitlines()[1], 160)
         raise ConfigError(
-            f"model.weights={source} does not fit the model: {'; '.join(shown)}. "
+            f"model.weights={source} does not fit the model: {first_fault}\n"
             f"Choose the model that the weights were trained for with model=NAME."
-        )
-    network.load_state_dict({k: v for k, v in state.items() if k not in head_keys}, strict=False)
+        ) from error
     return head_weights

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 
-from hymenoptera.errors import ConfigError
+from hymenoptera.errors import ConfigError, in_one_line
 from hymenoptera.files import new_file
 from hymenoptera.models.classifier import ImageClassifier
-from hymenoptera.models.weights import load_without_code, not_finite
+from hymenoptera.models.weights import load_without_code
 
 KEY = "hymenoptera"  # where a run's metadata stand in a checkpoint
 SCHEMA_VERSION = 2  # of the metadata
@@ -26,32 +26,18 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         As Lightning wrote it; under "hymenoptera" the metadata of a run, if one wrote it.
 
     Raises:
-        ConfigError: no such file, not a checkpoint of an ImageClassifier, of another version of
-            this project, or with weights that are not finite.
+        ConfigError: as `load_without_code`, or the file is not a checkpoint of an ImageClassifier
+            by this version of the project.
     """
-    if not path.is_file():
-        raise ConfigError(f"{path}: there is no such checkpoint.")
-    try:
-        checkpoint = load_without_code(path)
-    except ValueError as error:
-        raise ConfigError(
-            f"{path} cannot be read as a checkpoint: it is damaged, or holds more than tensors "
-            f"and plain values."
-        ) from error
-    checkpoint = checkpoint if isinstance(checkpoint, dict) else {}
-    metadata, hparams = checkpoint.get(KEY, {}), checkpoint.get("hyper_parameters")
-    version = metadata.get("schema_version", SCHEMA_VERSION) if isinstance(metadata, dict) else 0
+    checkpoint: dict[str, Any] = load_without_code(path)
+    with _damage_explained(path):
+        version = checkpoint.get(KEY, {}).get("schema_version", SCHEMA_VERSION)
+        _ = checkpoint["state_dict"].keys(), checkpoint["hyper_parameters"]["classes"]
     if version != SCHEMA_VERSION:
         raise ConfigError(
             f"{path} was written by another version of this project "
             f"(schema {version}, known here: {SCHEMA_VERSION})."
         )
-    if not isinstance(hparams, dict) or not {"classes", "backbone"} <= hparams.keys():
-        raise ConfigError(f"{path} is not a checkpoint that this project wrote.")
-    state = checkpoint.get("state_dict")
-    if not isinstance(state, dict) or not_finite(state):
-        what = f"{not_finite(state)} is not finite" if isinstance(state, dict) else "it has none"
-        raise ConfigError(f"{path} has no weights that can be used: {what}. Take another one.")
     return checkpoint
 
 
@@ -67,9 +53,7 @@ def load_classifier(path: Path) -> ImageClassifier:
     return classifier_from(read_checkpoint(path), path)
 
 
-def classifier_from(
-    checkpoint: dict[str, Any], path: Path = Path("The checkpoint")
-) -> ImageClassifier:
+def classifier_from(checkpoint: dict[str, Any], path: Path) -> ImageClassifier:
     """As `load_classifier`, from what `read_checkpoint` gave; the path is for errors."""
     known = inspect.signature(ImageClassifier).parameters
     with _damage_explained(path):
@@ -84,9 +68,9 @@ def describe_checkpoint(path: Path) -> dict[str, Any]:
     """What a checkpoint says of itself, without building the classifier.
 
     Returns:
-        `epoch`, from 1, in which or after which it was written; `batch`, after how many batches of
-        that epoch, 0 after all; `step`; `accuracy` of the validation after that epoch, or None;
-        `model`; and of the metadata `command`, `device` and `data`, with `classes` in any case.
+        `epoch`, from 1, in which or after which it was written; `step`; `accuracy` of the latest
+        validation in that epoch, or None; `model`; and of the metadata `command`, `device` and
+        `data`, with `classes` in any case.
 
     Raises:
         ConfigError: as `read_checkpoint`, or what it holds does not fit together.
@@ -94,16 +78,15 @@ def describe_checkpoint(path: Path) -> dict[str, Any]:
     checkpoint = read_checkpoint(path)
     with _damage_explained(path):
         hparams, metadata = checkpoint["hyper_parameters"], checkpoint.get(KEY, {})
-        epoch, batch = _position(checkpoint)
+        epoch = checkpoint["loops"]["fit_loop"]["epoch_progress"]["total"]["ready"]
         rows = checkpoint.get("callbacks", {}).get("History", {}).get("rows", [])
-        accuracies = [row.get("val/accuracy") for row in rows if row.get("epoch") == epoch]
+        accuracies = [row.get("val/accuracy") for row in rows if row["epoch"] == epoch]
         buffers = ("running_mean", "running_var", "num_batches_tracked")
         counts = {k: v.numel() for k, v in checkpoint["state_dict"].items()}
         return {
             "epoch": epoch,
-            "batch": batch,
             "step": checkpoint["global_step"],
-            "accuracy": accuracies[-1] if accuracies and not batch else None,
+            "accuracy": accuracies[-1] if accuracies else None,
             "model": {
                 "backbone": hparams["backbone"],
                 "weights": hparams["weights_id"],
@@ -116,27 +99,13 @@ def describe_checkpoint(path: Path) -> dict[str, Any]:
         }
 
 
-def _position(checkpoint: dict[str, Any]) -> tuple[int, int]:
-    """The epoch that had begun last, from 1, and after how many of its batches; 0 after all."""
-    loops = checkpoint.get("loops", {}).get("fit_loop")
-    if loops is None:  # weights alone
-        return checkpoint["epoch"] + 1, 0
-    epochs, batches = loops["epoch_progress"]["total"], loops["epoch_loop.batch_progress"]
-    ended = epochs["processed"] == epochs["ready"] or batches["is_last_batch"]
-    return epochs["ready"], 0 if ended else batches["current"]["processed"]
-
-
 @contextmanager
 def _damage_explained(path: Path) -> Iterator[None]:
-    """Say of a file that begins like a checkpoint that the rest of it is none."""
     try:
         yield
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        reason = (str(error).strip().splitlines() or [""])[0].rstrip(":")
-        raise ConfigError(
-            f"{path}: what it holds does not fit together ({type(error).__name__}: {reason}). "
-            f"Take another checkpoint."
-        ) from error
+        reason = in_one_line(error).rstrip(":")
+        raise ConfigError(f"{path} is no usable checkpoint of this project ({reason}).") from error
 
 
 class WholeCheckpointIO(TorchCheckpointIO):

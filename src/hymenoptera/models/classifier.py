@@ -9,14 +9,13 @@ import torch
 from pytorch_lightning.callbacks import BaseFinetuning, StochasticWeightAveraging
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MulticlassAccuracy
 from torchvision.transforms import v2
 
 from hymenoptera.data.preprocessing import Preprocessing
-from hymenoptera.errors import ConfigError, in_one_line
+from hymenoptera.errors import ConfigError
 from hymenoptera.models.backbones import build_backbone
 from hymenoptera.models.exact_mean import ExactMean
 from hymenoptera.models.schedulers import build_scheduler
@@ -147,7 +146,6 @@ class ImageClassifier(pl.LightningModule):
         self._eval_loss, self._eval_accuracy = ExactMean(), accuracy()
         self._compiled: Callable[[Tensor], Tensor] | None = None
         self._groups: list[dict[str, Any]] | None = None
-        self._metrics_epoch: int | None = None  # which epoch's metrics a checkpoint held
 
     # What it computes
 
@@ -231,32 +229,31 @@ class ImageClassifier(pl.LightningModule):
         """Reject callbacks that would move what is frozen.
 
         Raises:
-            ConfigError: StochasticWeightAveraging with frozen batch norms, or a finetuning
-                callback.
+            ConfigError: a finetuning callback, or StochasticWeightAveraging, which resets the
+                statistics of all batch norms, where something is frozen.
         """
         self.train()  # whatever was done with it before; frozen parts follow when training starts
+        is_partial = any(part.first_epoch != 1 for part in self._parts)
+        rejected = (BaseFinetuning, *((StochasticWeightAveraging,) if is_partial else ()))
         for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(callback, BaseFinetuning):
+            if isinstance(callback, rejected):
                 raise ConfigError(
-                    f"{type(callback).__name__} decides what is frozen, and so does this model: "
-                    f"leave the callback out and set transfer.unfreeze_epochs."
-                )
-            if isinstance(callback, StochasticWeightAveraging) and self._has_frozen_batch_norm():
-                raise ConfigError(
-                    "StochasticWeightAveraging resets the statistics of all batch norms, and some "
-                    "are frozen here. Train everything with it (transfer=full), or leave it out."
+                    f"{type(callback).__name__} changes what this model keeps frozen: leave it "
+                    f"out and set transfer.unfreeze_epochs."
                 )
 
     def on_train_start(self) -> None:
         """Continue the epoch that a resumed run is in the middle of: no hook says it begins."""
         self._freeze()
         if self.trainer.fit_loop.restarted_mid_epoch:
-            self._begin_metrics(continued=self._metrics_epoch == self.current_epoch)
+            self._log_metrics()
 
     def on_train_epoch_start(self) -> None:
         """Freeze what this epoch does not train, and begin its metrics."""
         self._freeze()
-        self._begin_metrics()
+        self._train_loss.reset()
+        self._train_accuracy.reset()
+        self._log_metrics()
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Drop the gradients of what this epoch does not train."""
@@ -275,24 +272,12 @@ class ImageClassifier(pl.LightningModule):
     def _is_frozen(self, first_epoch: int | None) -> bool:
         return first_epoch is None or self.current_epoch + 1 < first_epoch
 
-    def _has_frozen_batch_norm(self) -> bool:
-        names = [n for part in self._parts if part.first_epoch != 1 for n in part.stage.modules]
-        layers = (layer for name in names for layer in self.get_submodule(name).modules())
-        return any(isinstance(layer, _BatchNorm) for layer in layers)
-
     # How it is trained
 
     def configure_optimizers(self) -> Any:
-        """The optimizer over all that is ever trained, and the scheduler.
-
-        Raises:
-            ConfigError: one of them cannot be built.
-        """
+        """The optimizer over all that is ever trained, and the scheduler."""
         groups = parameter_groups(self, self._parts) if self._groups is None else self._groups
-        try:
-            optimizer = self._make_optimizer([dict(group) for group in groups])
-        except (TypeError, ValueError) as error:
-            raise ConfigError(f"optimizer: it cannot be built: {in_one_line(error)}.") from error
+        optimizer = self._make_optimizer([dict(group) for group in groups])
         for group in optimizer.param_groups:
             group["lr"] = group["lr"] * group["lr_scale"]
         if self._make_scheduler is None:
@@ -320,11 +305,8 @@ class ImageClassifier(pl.LightningModule):
 
     # What is logged and saved
 
-    def _begin_metrics(self, *, continued: bool = False) -> None:
+    def _log_metrics(self) -> None:
         metrics = {"train/loss": self._train_loss, "train/accuracy": self._train_accuracy}
-        if not continued:
-            for metric in metrics.values():
-                metric.reset()
         # Lightning computes at the epoch's end what is logged at its start: callbacks have it there
         self.log_dict(metrics, on_step=False, on_epoch=True)
 
@@ -344,7 +326,7 @@ class ImageClassifier(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what the epoch's training metrics have added up, over all processes."""
-        states: dict[str, Any] = {"epoch": self.current_epoch}
+        states: dict[str, Any] = {}
         for name in ("_train_loss", "_train_accuracy"):
             metric: Metric = getattr(self, name)
             if metric.update_called:
@@ -357,21 +339,16 @@ class ImageClassifier(pl.LightningModule):
         """Take over what a resumed epoch has added up so far, and where the weights came from.
 
         Raises:
-            ConfigError: the checkpoint is of another backbone or of other classes.
+            ConfigError: the checkpoint is of other classes.
         """
         saved = checkpoint.get("hyper_parameters", {})
-        for key in ("backbone", "classes"):
-            own = self.hparams[key]
-            if saved.get(key, own) != own:
-                raise ConfigError(
-                    f"The checkpoint has {key} {saved[key]}, and this model {own}: "
-                    f"they do not go together."
-                )
+        if saved.get("classes", self.classes) != self.classes:
+            raise ConfigError(
+                f"The checkpoint has the classes {saved['classes']}, not this model's."
+            )
         self.weights_id = self.hparams["weights_id"] = saved.get("weights_id", self.weights_id)
         self.head_is_new = self.hparams["head_is_new"] = saved.get("head_is_new", self.head_is_new)
-        states = dict(checkpoint.get(TRAIN_METRICS, {}))
-        self._metrics_epoch = states.pop("epoch", None)
-        for name, state in states.items():
+        for name, state in checkpoint.get(TRAIN_METRICS, {}).items():
             metric: Metric = getattr(self, name)
             if self.global_rank == 0:  # it holds what all processes had added up
                 for key, value in state.items():

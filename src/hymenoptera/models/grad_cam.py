@@ -1,6 +1,5 @@
 """Where in an image a classifier's answer comes from: Grad-CAM, for any backbone."""
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -66,20 +65,18 @@ def target_layer(classifier: ImageClassifier) -> str:
     """
     last = before_attention = token_layer = ""
 
-    def look(name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-            nonlocal last, before_attention, token_layer
-            if isinstance(module, nn.MultiheadAttention):
-                before_attention = token_layer
-            elif isinstance(output, Tensor) and output.ndim == 3:
-                token_layer = name
-            elif isinstance(output, Tensor) and output.ndim == 4 and output[0, 0].numel() > 1:
-                last = name
+    names = {m: n for n, m in classifier.named_modules() if n.startswith("backbone.")}
 
-        return hook
+    def look(module: nn.Module, inputs: Any, output: Any) -> None:
+        nonlocal last, before_attention, token_layer
+        if isinstance(module, nn.MultiheadAttention):
+            before_attention = token_layer
+        elif isinstance(output, Tensor) and output.ndim == 3:
+            token_layer = names[module]
+        elif isinstance(output, Tensor) and output.ndim == 4 and output[0, 0].numel() > 1:
+            last = names[module]
 
-    layers = [(n, m) for n, m in classifier.named_modules() if n.startswith("backbone.")]
-    hooks = [module.register_forward_hook(look(name)) for name, module in layers]
+    hooks = [module.register_forward_hook(look) for module in names]
     size_px = classifier.preprocessing.crop_px
     try:
         with torch.no_grad():

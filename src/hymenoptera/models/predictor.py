@@ -1,4 +1,4 @@
-"""A trained classifier that predicts images: files, PIL images or arrays, in batches."""
+"""A trained classifier that predicts images: files or PIL images, in batches."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -8,10 +8,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from lightning_fabric import Fabric
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
@@ -20,7 +18,7 @@ from hymenoptera.models.checkpoint import KEY, classifier_from, read_checkpoint
 from hymenoptera.models.classifier import ImageClassifier
 from hymenoptera.models.device import auto_precision, resolve_accelerator
 
-ImageLike = str | Path | Image.Image | NDArray[Any]
+ImageLike = str | Path | Image.Image
 
 AHEAD = 2  # batches that are read while one is computed
 
@@ -114,8 +112,7 @@ class Predictor:
         """Predict images as they come; the memory does not grow with their number.
 
         Args:
-            images: paths, PIL images or arrays, (H, W, 3) or (H, W), uint8, or floats on the
-                scale 0 to 1; or one of them.
+            images: paths or PIL images, or one of them.
             batch_size: images that are computed together.
 
         Yields:
@@ -128,8 +125,7 @@ class Predictor:
         self, images: ImageLike | Iterable[ImageLike], batch_size: int = 32
     ) -> Iterator[Batch]:
         """As `predict`, batch by batch, with what the network saw."""
-        one = isinstance(images, str | Path | Image.Image | np.ndarray)
-        given: Iterator[ImageLike] = iter([images] if one else images)  # type: ignore[list-item,arg-type]
+        given = iter([images] if isinstance(images, ImageLike) else images)
         with ThreadPoolExecutor() as pool:  # Pillow decodes and resizes without Python's lock
             waiting: deque[tuple[list[ImageLike], Iterator[Tensor | str]]] = deque()
             while chunk := list(islice(given, batch_size)):
@@ -162,29 +158,16 @@ class Predictor:
 
     def _prepare(self, image: ImageLike) -> Tensor | str:
         """The network's input, (3, H, W) float32 normalised; or why there is none."""
-        path = Path(image) if isinstance(image, str | Path) else None
+        path = None if isinstance(image, Image.Image) else Path(image)
         try:
-            if path is not None:
-                if not path.is_file():
-                    return "there is no such file"
-                with open_image(path) as opened:
+            if isinstance(image, Image.Image):
+                rgb = upright_rgb(image)
+            elif Path(image).is_file():
+                with open_image(Path(image)) as opened:
                     rgb = upright_rgb(opened)
             else:
-                rgb = upright_rgb(image if isinstance(image, Image.Image) else _from_array(image))
+                return "there is no such file"
         except UNREADABLE as error:
             return why_unreadable(error, path)
         prepared: Tensor = self._transform(rgb)
         return prepared
-
-
-def _from_array(image: Any) -> Image.Image:
-    array = np.asarray(image)
-    if array.ndim not in (2, 3) or array.shape[2:] not in ((), (3,), (4,)):
-        raise ValueError(f"an array of shape {array.shape} is not (H, W, 3) or (H, W)")
-    if np.issubdtype(array.dtype, np.floating):
-        if not (array.min() >= 0 and array.max() <= 1):  # nor is NaN
-            raise ValueError("an array of floats must be on the scale 0 to 1")
-        array = np.round(array * 255).astype(np.uint8)
-    if array.dtype != np.uint8:
-        raise ValueError(f"an array of {array.dtype} is neither uint8 nor floats")
-    return Image.fromarray(array)

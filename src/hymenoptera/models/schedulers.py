@@ -15,7 +15,7 @@ import pytorch_lightning as pl
 from torch.optim import Optimizer
 from torch.optim import lr_scheduler as torch_s
 
-from hymenoptera.errors import ConfigError, in_one_line
+from hymenoptera.errors import ConfigError
 
 
 class _FollowsRun(torch_s.LRScheduler):
@@ -86,11 +86,6 @@ def one_cycle(
     return scheduler
 
 
-def step(optimizer: Optimizer, step_epochs: int = 7, gamma: float = 0.1) -> torch_s.StepLR:
-    """The learning rate times `gamma` after every `step_epochs` epochs."""
-    return torch_s.StepLR(optimizer, step_epochs, gamma)
-
-
 def build_scheduler(
     make: Callable[..., Any], optimizer: Optimizer, trainer: "pl.Trainer"
 ) -> dict[str, Any]:
@@ -109,7 +104,7 @@ def build_scheduler(
         What Lightning calls `lr_scheduler_config`.
 
     Raises:
-        ConfigError: the scheduler cannot be built, or needs the length of a run that has none.
+        ConfigError: the scheduler needs the length of a run that has none.
     """
     make = make if isinstance(make, partial) else partial(make)
     name = getattr(make.func, "__name__", str(make.func))
@@ -121,10 +116,7 @@ def build_scheduler(
         make = partial(ours, **make.keywords)
     missing = set() if "epochs" in given else lengths - given
     filled = _lengths(trainer, name) if missing else {}
-    try:
-        scheduler = make(optimizer, **{key: filled[key] for key in missing})
-    except (TypeError, ValueError, ArithmeticError) as error:
-        raise ConfigError(f"scheduler: {name} cannot be built: {in_one_line(error)}.") from error
+    scheduler = make(optimizer, **{key: filled[key] for key in missing})
     every_step = bool(lengths) or isinstance(scheduler, torch_s.CyclicLR)
     config = {"scheduler": scheduler, "interval": "step" if every_step else "epoch"}
     if isinstance(scheduler, torch_s.ReduceLROnPlateau):

@@ -1,29 +1,39 @@
-"""What of a classifier is trained, from which epoch on, and with which learning rate."""
+"""A backbone's stages, and what of a classifier is trained, from when on, at which rate."""
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
 from torch import nn
 
 from hymenoptera.errors import ConfigError
-from hymenoptera.models.stages import Stage, find_stages
+
+BLOCK = re.compile(r"(?:layer\d+|features\.\d+|encoder\.layers\.encoder_layer_\d+)")
+"""What torchvision calls the blocks that its networks run one after another."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """A stage of the backbone or the head, and how it is trained.
+    """The head or a stage of the backbone: what is frozen or trained together.
+
+    A stage has the blocks that work at one resolution; in a vision transformer it is one encoder
+    layer. Layers are held by name: a strategy may replace them, for synchronised batch norms say.
 
     Attributes:
-        stage: its layers and parameters, by their names in the classifier.
+        name: "head", or of a stage; "stage1" is the one next to the image.
+        modules: its blocks, and the layers before the first or after the last of them.
+        parameters: all of theirs, and those that stand outside of any layer.
         first_epoch: from which it is trained, from 1; None for never.
         lr_scale: its learning rate as a multiple of the optimizer's.
     """
 
-    stage: Stage
-    first_epoch: int | None
-    lr_scale: float
+    name: str
+    modules: list[str] = field(default_factory=list)
+    parameters: list[str] = field(default_factory=list)
+    first_epoch: int | None = None
+    lr_scale: float = 1.0
 
     def freeze(self, classifier: nn.Module, frozen: bool, *, keep_gradients: bool = False) -> None:
         """Keep parameters, batch-norm statistics and dropout still, or let them train.
@@ -33,10 +43,42 @@ class Part:
             frozen: whether it is frozen.
             keep_gradients: let a frozen parameter have a gradient all the same.
         """
-        for name in self.stage.parameters:
+        for name in self.parameters:
             classifier.get_parameter(name).requires_grad_(not frozen or keep_gradients)
-        for name in self.stage.modules:
+        for name in self.modules:
             classifier.get_submodule(name).train(not frozen)
+
+
+def find_stages(backbone: nn.Module) -> list[Part]:
+    """The stages of a torchvision network, from the image to the head.
+
+    A stage begins with each block that makes the image smaller, and with each encoder layer.
+    What comes before the first block belongs to the first stage, what comes after the last block
+    to the last: ResNets and ConvNeXt have 4, MobileNet and EfficientNet 5, the ViT-B 13.
+    """
+    stages = [Part("stage1")]
+    owners: dict[str, Part] = {}  # by the names of blocks and of other layers
+    for name, module in backbone.named_modules():
+        if BLOCK.fullmatch(name):
+            if owners and _begins_stage(name, module):
+                stages.append(Part(f"stage{len(stages) + 1}"))
+        elif BLOCK.match(name) or next(module.children(), None) is not None:
+            continue  # inside a block, or around several
+        owners[name] = stages[-1]
+        stages[-1].modules.append(name)
+    stage = stages[0]
+    for name, _ in backbone.named_parameters():
+        parts = name.split(".")
+        prefixes = (".".join(parts[:length]) for length in range(1, len(parts)))
+        # a parameter outside of any layer, such as the class token, goes with what precedes it
+        stage = next((owners[prefix] for prefix in prefixes if prefix in owners), stage)
+        stage.parameters.append(name)
+    return stages
+
+
+def _begins_stage(name: str, block: nn.Module) -> bool:
+    strides = (m.stride for m in block.modules() if isinstance(m, nn.Conv2d))
+    return "encoder_layer" in name or any(stride != (1, 1) for stride in strides)
 
 
 def find_parts(
@@ -62,11 +104,13 @@ def find_parts(
             f"transfer.unfreeze_epochs={epochs} has {len(epochs)} epochs, and this backbone has "
             f"{count} stages to unfreeze. Give {count} or fewer."
         )
-    parts = [Part(Stage("head", ["head"], ["head.weight", "head.bias"]), 1, 1.0)]
+    parts = [Part("head", ["head"], ["head.weight", "head.bias"], first_epoch=1)]
     for depth, stage in enumerate(stages):
         first_epoch = epochs[depth] if depth < len(epochs) else None
-        names = [[f"backbone.{n}" for n in names] for names in (stage.modules, stage.parameters)]
-        parts.append(Part(Stage(stage.name, *names), first_epoch, lr_decay ** (depth + 1)))
+        modules = [f"backbone.{name}" for name in stage.modules]
+        parameters = [f"backbone.{name}" for name in stage.parameters]
+        lr_scale = lr_decay ** (depth + 1)
+        parts.append(Part(stage.name, modules, parameters, first_epoch, lr_scale))
     return parts
 
 
@@ -84,7 +128,7 @@ def parameter_groups(classifier: nn.Module, parts: Sequence[Part]) -> list[dict[
     groups: list[dict[str, Any]] = []
     trained = [part for part in parts if part.first_epoch is not None]
     for (first_epoch, lr_scale), run in groupby(trained, lambda p: (p.first_epoch, p.lr_scale)):
-        stages = [part.stage for part in run]
+        stages = list(run)
         names = {name for stage in stages for name in stage.parameters}
         parameters = [p for name, p in classifier.named_parameters() if name in names]
         part = "-".join(dict.fromkeys((stages[-1].name, stages[0].name)))

@@ -49,7 +49,6 @@ def _count_rows(result: dict[str, Any]) -> list[list[str]]:
 
 
 def _findings(result: dict[str, Any]) -> dict[str, list[tuple[Any, str]]]:
-    """What was found by heading, each with the words for it."""
     return {
         heading: [(one, render("check_words.txt", kind=kind, one=one)) for one in result[kind]]
         for kind, heading in KINDS.items()

@@ -1,4 +1,4 @@
-"""The console summary of a run: before its first epoch, after its last, when it is interrupted."""
+"""Commands that the console summary of a run prints."""
 
 import shlex
 from pathlib import Path

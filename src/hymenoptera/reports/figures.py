@@ -50,16 +50,15 @@ def confusion_figure(matrix: Integers, classes: Sequence[str]) -> Figure:
     middle: Any = {"ha": "center", "va": "center", "color": COLOURS["ink"]}
     for row, column in np.ndindex(matrix.shape):
         colour = COLOURS["first" if row == column else "second"]
-        alpha = 0.06 + 0.6 * float(shares[row, column])
-        corner = (column - 0.48, row - 0.48)
-        axes.add_patch(Rectangle(corner, 0.96, 0.96, color=colour, alpha=alpha, linewidth=0))
+        style: Any = {"color": colour, "alpha": 0.06 + 0.6 * shares[row, column], "linewidth": 0}
+        axes.add_patch(Rectangle((column - 0.48, row - 0.48), 0.96, 0.96, **style))
         if len(classes) <= MAX_COUNTS:
-            text_size = max(6, 14 - len(classes))
-            axes.text(column, row, str(matrix[row, column]), fontsize=text_size, **middle)
+            size = max(6, 14 - len(classes))
+            axes.text(column, row, str(matrix[row, column]), fontsize=size, **middle)
     ticks, names = range(len(classes)), [_plain(name) for name in classes]
-    size = 10 if len(classes) <= 10 else max(4, 100 / len(classes))
-    axes.set_xticks(ticks, names, rotation=0 if len(classes) <= 4 else 90, fontsize=size)
-    axes.set_yticks(ticks, names, fontsize=size)
+    name_size = 10 if len(classes) <= 10 else max(4, 100 / len(classes))
+    axes.set_xticks(ticks, names, rotation=0 if len(classes) <= 4 else 90, fontsize=name_size)
+    axes.set_yticks(ticks, names, fontsize=name_size)
     axes.set(xlim=(-0.5, len(classes) - 0.5), ylim=(len(classes) - 0.5, -0.5), aspect="equal")
     figure.set_layout_engine("constrained")  # makes room for the names; it takes its time
     axes.spines[:].set_visible(False)
@@ -99,15 +98,14 @@ def precision_recall_figure(predictions: Predictions) -> Figure:
 
 
 def learning_rate_figure(
-    learning_rates: Sequence[float], losses: Sequence[float], suggestions: Mapping[str, float]
+    learning_rates: Sequence[float], losses: Sequence[float], suggested: float
 ) -> Figure:
-    """The smoothed losses of a range test, with the learning rate that each rule suggests."""
+    """The smoothed losses of a range test, with the learning rate that they suggest."""
     figure, axes = _axes("learning rate", "training loss, smoothed")
     axes.plot(learning_rates, losses, color=COLOURS["first"])
-    for marker, (rule, suggested) in zip("osD^", suggestions.items(), strict=False):
-        loss = losses[list(learning_rates).index(suggested)]
-        name = f"{rule}: {suggested:.2g}"
-        axes.plot(suggested, loss, marker, color=COLOURS["second"], markersize=9, label=name)
+    loss = losses[list(learning_rates).index(suggested)]
+    name = f"suggested: {suggested:.2g}"
+    axes.plot(suggested, loss, "o", color=COLOURS["second"], markersize=9, label=name)
     axes.set_xscale("log")
     _legend(axes)
     return figure

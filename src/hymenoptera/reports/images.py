@@ -1,4 +1,4 @@
-"""Images made of images: a grid, a sheet of thumbnails, a heat map over an image."""
+"""Images made of images: a grid, thumbnails, a heat map over an image."""
 
 import base64
 import io
@@ -61,18 +61,6 @@ def side_by_side(left: Image.Image, right: Image.Image) -> Image.Image:
     both.paste(left, (0, 0))
     both.paste(right, (left.width, 0))
     return both
-
-
-def sprite(images: Sequence[Image.Image | None], side_px: int) -> Image.Image:
-    """Thumbnails in a square sheet as TensorBoard's projector wants it; empty for a None."""
-    columns = math.ceil(math.sqrt(len(images)))
-    sheet = Image.new("RGB", (columns * side_px, columns * side_px), "white")
-    for position, image in enumerate(images):
-        if image is not None:
-            row, column = divmod(position, columns)
-            tile = ImageOps.pad(image, (side_px, side_px), color="white")
-            sheet.paste(tile, (column * side_px, row * side_px))
-    return sheet
 
 
 def grad_cam_file(folder: Path, name: str) -> Path:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, get_args
 
 from filelock import FileLock, Timeout
 
@@ -15,7 +15,7 @@ SCHEMA_VERSION = 2
 FILE = "manifest.json"
 LOCK = ".running.lock"
 State = Literal["done", "failed", "interrupted", "running", "to do"]
-STATES: tuple[State, ...] = ("done", "failed", "interrupted", "running", "to do")
+STATES: tuple[State, ...] = get_args(State)
 
 
 @dataclass
@@ -38,7 +38,6 @@ class Manifest:
     swept: list[str]  # keys that have several values
     search: str  # "grid" or "optuna"
     command: str  # the latest command line, quoted for a shell, with all that it needs
-    config: dict[str, Any]  # of the first job, by dotted key, less what no result depends on
     jobs: list[Job] = field(default_factory=list)
 
     def folder_of(self, job: Job) -> Path:
@@ -46,7 +45,7 @@ class Manifest:
         return self.folder / (job.folder or str(job.number))
 
     def update(self, job: Job) -> None:
-        """Read a job's state from its folder; it is not running."""
+        """Read the state of a job that is not running."""
         job.state, job.reason = state_of(self.folder_of(job))
 
     def refresh(self) -> None:
@@ -71,22 +70,21 @@ class Manifest:
 def read_manifest(folder: Path, *, locked: bool = False) -> Manifest:
     """Read a sweep's manifest, with the jobs' states as they are now.
 
-    With `locked` this process holds the sweep's lock: nobody else runs its jobs.
+    Args:
+        folder: the sweep's.
+        locked: whether this process holds the sweep's lock, so that nobody else runs its jobs.
 
     Raises:
-        ConfigError: there is none, or it is damaged.
+        ConfigError: there is none.
     """
     path = folder / FILE
     if not path.is_file():
         raise ConfigError(f"{folder} is not a sweep's folder: it has no {FILE}.")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        del content["schema_version"]
-        jobs = [Job(**job) for job in content.pop("jobs")]
-        manifest = Manifest(folder, **content, jobs=jobs)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ConfigError(f"{path} is damaged: {error}.") from error
-    alive = not locked and _is_running(folder)
+    content = json.loads(path.read_text(encoding="utf-8"))
+    del content["schema_version"]
+    jobs = [Job(**job) for job in content.pop("jobs")]
+    manifest = Manifest(folder, **content, jobs=jobs)
+    alive = not locked and is_held(lock_of(folder))
     for job in jobs:
         if not (alive and job.state == "running"):
             manifest.update(job)
@@ -109,12 +107,12 @@ def state_of(folder: Path) -> tuple[State, str | None]:
 
 
 def lock_of(folder: Path) -> FileLock:
-    """What a process holds while it runs the sweep in a folder; the system frees it at its end."""
+    """What a process holds while it runs the sweep in a folder."""
     return FileLock(folder / LOCK)
 
 
-def _is_running(folder: Path) -> bool:
-    lock = lock_of(folder)
+def is_held(lock: FileLock) -> bool:
+    """Whether a process holds a lock."""
     try:
         if Path(lock.lock_file).exists():
             lock.acquire(timeout=0)

@@ -4,8 +4,6 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from hymenoptera.files import write_file
 from hymenoptera.reports.figures import learning_rate_figure
 from hymenoptera.reports.record import command_line, write_csv
@@ -18,34 +16,24 @@ def write_search(
     losses: Sequence[float],
     overrides: Sequence[str] | None,
 ) -> list[str]:
-    """Write find_lr.csv and find_lr.png, and say which learning rates they suggest.
+    """Write find_lr.csv and find_lr.png, and say which learning rate they suggest.
 
-    Args:
-        folder: of the files.
-        learning_rates: of each step, growing.
-        losses: smoothed, one for each learning rate.
-        overrides: of the search's command line; None if there was none.
+    The losses are smoothed, one for each of the growing learning rates; overrides are those of the
+    search's command line, None without one.
 
     Returns:
-        Lines for the console; the last is the command that trains with the valley's suggestion.
+        Lines for the console; with overrides the last is the command that trains with it.
     """
-    suggestions = {rule: read(learning_rates, losses) for rule, read in RULES.items()}
+    suggested = valley(learning_rates, losses)
     rows = [[repr(lr), repr(loss)] for lr, loss in zip(learning_rates, losses, strict=True)]
     write_csv(folder / "find_lr.csv", [["lr", "loss"], *rows])
     image = io.BytesIO()
-    learning_rate_figure(learning_rates, losses, suggestions).savefig(image, format="png", dpi=120)
+    learning_rate_figure(learning_rates, losses, suggested).savefig(image, format="png", dpi=120)
     write_file(folder / "find_lr.png", image.getvalue())
-    lines = {rule: f"{lr:.2g}" for rule, lr in suggestions.items()}
-    lines["curve"] = str(format_path(folder / "find_lr.png"))
+    lines = {"valley": f"{suggested:.2g}", "curve": str(format_path(folder / "find_lr.png"))}
     if overrides is not None:
-        lines["train"] = _command(overrides, suggestions["valley"])
+        lines["train"] = _command(overrides, suggested)
     return [f"{name:<10} {text}" for name, text in lines.items()]
-
-
-def steepest(learning_rates: Sequence[float], losses: Sequence[float]) -> float:
-    """The learning rate at which the loss falls fastest, before it is at its lowest."""
-    end = max(2, int(np.argmin(losses)) + 1)
-    return float(learning_rates[int(np.argmin(np.gradient(losses)[:end]))])
 
 
 def valley(learning_rates: Sequence[float], losses: Sequence[float]) -> float:
@@ -62,11 +50,7 @@ def valley(learning_rates: Sequence[float], losses: Sequence[float]) -> float:
     return float(learning_rates[longest[min(len(longest) - 1, len(longest) * 2 // 3)]])
 
 
-RULES = {"steepest": steepest, "valley": valley}
-
-
 def _command(overrides: Sequence[str], lr: float) -> str:
-    """The command that trains as the search did, with a learning rate in its place."""
     kept = []
     for override in overrides:
         key, _, value = override.partition("=")

@@ -41,7 +41,7 @@ class Predictions:
 
     @cached_property
     def bins(self) -> Integers:
-        """(N,) int64: which of BINS equally wide bins the confidence is in."""
+        """(N,) int64: which of BINS equally wide ones the confidence is in."""
         return np.minimum((self.confidence * BINS).astype(np.int64), BINS - 1)
 
     @cached_property
@@ -120,11 +120,9 @@ def confusion(labels: Integers, predicted: Integers, class_count: int) -> Intege
 
 def reliability(predictions: Predictions) -> Floats:
     """(K, 3): mean probability, share that is correct, and count, of each bin with an image."""
-    correct = predictions.predicted == predictions.labels
-    of_bins = [predictions.bins == k for k in np.unique(predictions.bins)]
-    return np.array(
-        [(predictions.confidence[b].mean(), correct[b].mean(), b.sum()) for b in of_bins]
-    )
+    correct, confidence = predictions.predicted == predictions.labels, predictions.confidence
+    bins = [predictions.bins == k for k in np.unique(predictions.bins)]
+    return np.array([(confidence[b].mean(), correct[b].mean(), b.sum()) for b in bins])
 
 
 def expected_calibration_error(predictions: Predictions) -> float:
@@ -132,7 +130,8 @@ def expected_calibration_error(predictions: Predictions) -> float:
 
     Source: Guo et al., "On Calibration of Modern Neural Networks", 2017, eq. 3.
     """
-    return _metrics(predictions, np.ones(len(predictions.labels)))["expected_calibration_error"]
+    probability, correct, count = reliability(predictions).T
+    return float(np.abs(probability - correct) @ count / count.sum())
 
 
 def precision_recall(positive: NDArray[np.bool_], scores: Floats) -> tuple[Floats, Floats, float]:
@@ -173,5 +172,4 @@ def _class_metrics(matrix: Integers, label: int) -> dict[str, Any]:
         {"value": hits / whole, "interval": list(wilson(hits, whole))} if whole else None
         for whole in (count, predicted)
     )
-    f1 = 2 * hits / (count + predicted) if count + predicted else None
-    return {"count": count, "recall": recall, "precision": precision, "f1": f1}
+    return {"count": count, "recall": recall, "precision": precision}

@@ -4,15 +4,15 @@ import csv
 import io
 import json
 import platform
+import re
 import shlex
 import subprocess
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
-from types import UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -70,8 +70,8 @@ def read_summary(folder: Path) -> Summary | None:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if (schema := content.pop("schema_version")) == SCHEMA_VERSION:
-            return _checked(Summary(**content))
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            return Summary(**content)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ConfigError(f"{path} is damaged: it is not what a run writes there.") from error
     raise ConfigError(f"{path} has schema version {schema}, not {SCHEMA_VERSION}.")
 
@@ -113,12 +113,12 @@ def merge_resumed(previous: Summary, new: Summary) -> Summary:
 
 def provenance(overrides: Sequence[str]) -> dict[str, Any]:
     """What a run was started with: `command`, `overrides`, `git` and `versions` of `Summary`."""
-    versions = {"python": platform.python_version()}
-    for package in PACKAGES:
-        with suppress(PackageNotFoundError):
-            versions[package] = version(package)
-    command = {"command": command_line(overrides), "overrides": list(overrides)}
-    return {**command, "git": _git_state(), "versions": versions}
+    return {
+        "command": command_line(overrides),
+        "overrides": list(overrides),
+        "git": _git_state(),
+        "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
+    }
 
 
 def command_line(overrides: Sequence[str], *, new_folder: bool = False) -> str:
@@ -129,22 +129,20 @@ def command_line(overrides: Sequence[str], *, new_folder: bool = False) -> str:
     """
     from hydra.core.hydra_config import HydraConfig
 
-    options: list[str] = []
-    own: list[str] = []
-    if HydraConfig.initialized():
-        hydra = HydraConfig.get()
-        folders = [s.path for s in hydra.runtime.config_sources if s.provider == "command-line"]
-        options = [part for folder in folders for part in ("--config-dir", folder)]
-        if hydra.job.config_name not in (None, "train"):
-            options += ["--config-name", hydra.job.config_name]
-        is_resumed = any(text.startswith("resume=") for text in overrides)
-        if str(hydra.mode).rpartition(".")[2] == "RUN" and not is_resumed:
-            left_out = ("hydra.mode=", "hydra.run.dir=") if new_folder else ("hydra.mode=",)
-            own = [text for text in hydra.overrides.hydra if not text.startswith(left_out)]
     # what steers a sweep means nothing to a single run
-    keys = [text.partition("=")[0].lstrip("+~").partition(".")[0] for text in overrides]
-    single = [text for text, key in zip(overrides, keys, strict=True) if key != "sweep"]
-    return shlex.join(["python", "train.py", *options, *single, *own])
+    single = [text for text in overrides if not re.match(r"[+~]*sweep\b", text)]
+    if not HydraConfig.initialized():
+        return shlex.join(["python", "train.py", *single])
+    hydra = HydraConfig.get()
+    folders = [s.path for s in hydra.runtime.config_sources if s.provider == "command-line"]
+    options = [part for folder in folders for part in ("--config-dir", folder)]
+    if hydra.job.config_name not in (None, "train"):
+        options += ["--config-name", hydra.job.config_name]
+    is_resumed = any(text.startswith("resume=") for text in overrides)
+    if str(hydra.mode).rpartition(".")[2] == "RUN" and not is_resumed:
+        left_out = ("hydra.mode=", "hydra.run.dir=") if new_folder else ("hydra.mode=",)
+        single += [text for text in hydra.overrides.hydra if not text.startswith(left_out)]
+    return shlex.join(["python", "train.py", *options, *single])
 
 
 def accuracy_summary(labels: ArrayLike, probabilities: ArrayLike) -> dict[str, Any]:
@@ -191,10 +189,7 @@ def read_epochs(folder: Path) -> list[dict[str, float]]:
     """The rows of a run's metrics.csv, without their empty cells; none where it is not there."""
     path = folder / "metrics.csv"
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    try:
-        return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(lines)]
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"{path} is damaged: {error}.") from error
+    return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(lines)]
 
 
 def write_json(path: Path, content: dict[str, Any]) -> Any:
@@ -202,23 +197,6 @@ def write_json(path: Path, content: dict[str, Any]) -> Any:
     plain = json.loads(json.dumps(content), parse_constant=lambda name: None)
     write_file(path, json.dumps(plain, indent=2, ensure_ascii=False) + "\n")
     return plain
-
-
-def _checked(summary: Summary) -> Summary:
-    """The same; raises a TypeError where a value has not the type that the dataclass declares."""
-    for name, hint in get_type_hints(Summary).items():
-        kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
-        if not isinstance(getattr(summary, name), tuple(get_origin(k) or k for k in kinds)):
-            raise TypeError(name)
-    numbers: list[Any] = [*summary.durations.values()]
-    for result in (summary.best or {}, summary.test or {}):
-        low, high = result.get("interval") or (None, None)
-        numbers += [result.get("accuracy"), low, high]
-    if not all(number is None or abs(number) < 1e12 for number in numbers):  # NaN is not
-        raise TypeError("numbers")
-    if not all(isinstance(override, str) for override in summary.overrides):
-        raise TypeError("overrides")
-    return summary
 
 
 def _git_state() -> dict[str, Any] | None:

@@ -56,7 +56,6 @@ def write_report(folder: Path) -> Path:
 
 
 def _curves(folder: Path) -> dict[str, Markup]:
-    """Loss and accuracy by epoch, as far as a run has them."""
     rows, labels = read_epochs(folder), {"loss": "cross-entropy", "accuracy": "accuracy"}
     return {
         metric: _svg(figures.curves_figure(rows, metric, label), f"{metric} by epoch")
@@ -66,7 +65,6 @@ def _curves(folder: Path) -> dict[str, Markup]:
 
 
 def _split(name: str, predictions: Predictions) -> dict[str, Any]:
-    """Figures and tables of the predictions for one split."""
     measures = measure(predictions)
     confusion = figures.confusion_figure(np.array(measures["confusion"]), predictions.classes)
     precision_recall = figures.precision_recall_figure(predictions)

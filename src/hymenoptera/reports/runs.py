@@ -1,12 +1,16 @@
-"""Runs below a folder, and the checkpoint that is meant by a path. Reads files, needs no torch."""
+"""Runs below a folder, the checkpoint that is meant by a path, and two runs compared."""
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from hymenoptera.errors import ConfigError
 from hymenoptera.reports import tables
+from hymenoptera.reports.metrics import read_predictions
+from hymenoptera.reports.pages import render
 from hymenoptera.reports.record import Summary, read_summary
 
 UNFINISHED = "unfinished"  # status of a run that was killed or still runs: it has no summary yet
@@ -31,13 +35,9 @@ def find_checkpoint(path: Path) -> Path:
     summary = read_summary(path)
     best = (summary.best if summary else None) or {}
     checkpoint = path / str(best.get("checkpoint", "checkpoints/best.ckpt"))
-    if checkpoint.is_file():
-        return checkpoint
-    if best:
-        raise ConfigError(f"{checkpoint}: the run's best checkpoint is not there any more.")
-    if is_run(path):
-        raise ConfigError(f"{path}: this run has no best checkpoint; it ended before one was made.")
-    raise ConfigError(f"{path} is not a run folder: it has no checkpoints/best.ckpt.")
+    if not checkpoint.is_file():
+        raise ConfigError(f"{path} is no run with a best checkpoint: there is no {checkpoint}.")
+    return checkpoint
 
 
 def run_of(checkpoint: Path) -> Path | None:
@@ -88,6 +88,60 @@ def runs_table(rows: list[dict[str, Any]]) -> str:
     return tables.format_table(table)
 
 
+def compare_runs(first: Path, second: Path) -> dict[str, Any]:
+    """Compare two runs on the validation images that both predicted.
+
+    Returns:
+        `count` of these images; of the two `runs` the `accuracy` on these and how many are
+        `correct_alone`; McNemar's exact `p`, and whether the runs `differ`: p <= 0.05; whether
+        they recorded the `same_data` set, file by file, or null.
+
+    Raises:
+        ConfigError: a run has no predictions, or they have no image of the same label in common.
+    """
+    from scipy.stats import binomtest
+
+    folders = (first, second)
+    one, other = map(_outcomes, folders)
+    common = [image for image in one if image in other]
+    if not common:
+        raise ConfigError(
+            f"{first} and {second} have no validation image of the same label in common. Evaluate "
+            f"both on one folder: hymenoptera evaluate RUN --data FOLDER."
+        )
+    correct = [np.array([outcomes[image] for image in common]) for outcomes in (one, other)]
+    alone = [int((a > b).sum()) for a, b in (correct, correct[::-1])]
+    p = float(binomtest(alone[0], sum(alone)).pvalue) if any(alone) else 1.0
+    summaries = [read_summary(folder) for folder in folders]
+    hashes = [summary.data.get("manifest_hash") if summary else None for summary in summaries]
+    return {
+        "count": len(common),
+        "runs": [
+            {
+                "folder": str(folder),
+                "accuracy": float(own.mean()),
+                "correct_alone": count,
+            }
+            for folder, own, count in zip(folders, correct, alone, strict=True)
+        ],
+        "p": p,
+        "differ": p <= 0.05,
+        "same_data": None if None in hashes else hashes[0] == hashes[1],
+    }
+
+
+def comparison_text(comparison: dict[str, Any]) -> str:
+    """What `compare_runs` found, as three lines; a fourth where it may mean nothing."""
+    return render("compare.txt", **comparison)
+
+
+def _outcomes(folder: Path) -> dict[tuple[str, str], float]:
+    found = read_predictions(folder)
+    if found is None:
+        raise ConfigError(f"{folder} is no finished run: it has no predictions.csv.")
+    return found.outcomes
+
+
 def _folders(root: Path) -> Iterator[Path]:
     for place, folders, _ in os.walk(root):
         if is_run(Path(place)):
@@ -101,10 +155,6 @@ def _row(folder: Path) -> dict[str, Any]:
         summary = read_summary(folder) or Summary(UNFINISHED)
     except ConfigError as error:
         summary = Summary(UNFINISHED, error=str(error))
-    path = folder / ".hydra" / "overrides.yaml"  # Hydra's own record: a list of one text a line
-    if summary.status == UNFINISHED and path.is_file():
-        lines = path.read_text(encoding="utf-8").splitlines()
-        summary.overrides = [line[2:].strip("'\"") for line in lines if line.startswith("- ")]
     best = summary.best or {}
     named = [o.partition("=")[2] for o in summary.overrides if o.lstrip("+")[:11] == "experiment="]
     return {

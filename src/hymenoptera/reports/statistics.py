@@ -9,6 +9,7 @@ by more than twice the expectation.
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +18,7 @@ Array = NDArray[np.float64]
 
 SEED_SCATTER = 0.02  # standard deviation of accuracy over seeds that is expected before any is seen
 PRIOR_FREEDOM = 8.0  # degrees of freedom that this is worth: as many as nine repeats
-BIAS_STEPS = 300  # of the fit of true accuracies
-MAX_VALUES = 2**25  # in memory
-WIDENED = 1.5  # variance: the most likely distribution of few accuracies is too wide (simulated)
+MAX_VALUES = 2**30  # that a bootstrap looks at: some seconds
 
 
 def wilson(correct: int, count: int) -> tuple[float, float]:
@@ -34,23 +33,17 @@ def wilson(correct: int, count: int) -> tuple[float, float]:
 
 
 class Repeats:
-    """The (K, N) correctness of a configuration, or the differences between two of them.
-
-    Attributes:
-        is_complete: whether each repeat has every image: repeats are seeds, not folds.
-        mean: over all values; `by_repeat` (K,) and `by_image` (N,).
-        image_variance: of the mean, as the images show it.
-        shared_variance: what is in the variances over images and over repeats; it counts once.
-    """
+    """The (K, N) correctness of a configuration, or the differences between two of them."""
 
     def __init__(self, values: Array) -> None:
         count = values.shape[1]
         self.values = values
-        self.is_complete = not np.isnan(values).any()
+        self.is_complete = not np.isnan(values).any()  # repeats are seeds, not folds
         mean = np.mean if self.is_complete else np.nanmean  # the latter takes ten times as long
         self.mean = float(mean(values))
         self.by_repeat, self.by_image = mean(values, axis=1), mean(values, axis=0)
         self.image_variance = float(np.var(self.by_image, ddof=1)) / count if count > 1 else 0.0
+        # what is in the variances over images and over repeats counts once
         self.shared_variance = self.image_variance  # folds have their own images
         if self.is_complete:
             rest = values - self.by_repeat[:, None] - self.by_image[None, :] + self.mean
@@ -85,18 +78,15 @@ def seed_variance(configurations: Sequence[Array]) -> tuple[float, float]:
     expression", 2004.
     """
     own = [Repeats(own_values(values)) for values in configurations]
-    if all(one.is_complete for one in own):
-        squares = sum(float(((one.by_repeat - one.mean) ** 2).sum()) for one in own)
-        freedom = sum(len(one.values) - 1 for one in own)
-    else:
-        known = [~np.isnan(values) for values in configurations]
-        repeats = np.array([k.any(axis=1) for k in known])
-        rows, folds = np.nonzero(repeats)
-        means = np.concatenate([one.by_repeat for one in own])
-        design = np.hstack([np.eye(len(own))[rows], np.eye(repeats.shape[1])[folds]])
-        effects, _, rank, _ = np.linalg.lstsq(design, means, rcond=None)
-        squares = float(((means - design @ effects) ** 2).sum())
-        freedom = len(means) - int(rank)
+    repeats = np.array([(~np.isnan(values)).any(axis=1) for values in configurations])
+    rows, folds = np.nonzero(repeats)
+    means = np.concatenate([one.by_repeat for one in own])
+    design = np.eye(len(own))[rows]
+    if not all(one.is_complete for one in own):
+        design = np.hstack([design, np.eye(repeats.shape[1])[folds]])
+    effects, _, rank, _ = np.linalg.lstsq(design, means, rcond=None)
+    squares = float(((means - design @ effects) ** 2).sum())
+    freedom = len(means) - int(rank)
     whole = PRIOR_FREEDOM + freedom
     return (PRIOR_FREEDOM * SEED_SCATTER**2 + squares) / whole, whole
 
@@ -129,52 +119,82 @@ def t_quantile(freedom: float) -> float:
     return float(stdtrit(min(freedom, 1e9), 0.975))
 
 
-def selection_bias(configurations: Sequence[Array], draws: int = 2000) -> float:
+class Comparison(NamedTuple):
+    """A configuration against the best one, on the images and repeats that both have."""
+
+    difference: float  # its accuracy less that of the best
+    interval: tuple[float, float]  # 95 % of the difference, of this pair by itself
+    p: float  # of there being no difference, corrected for the number of configurations
+
+
+def compare_with_best(configurations: Sequence[Array], best: int) -> list[Comparison | None]:
+    """Compare each configuration with the best; None for itself, and for those that share nothing.
+
+    Configurations are (K, N) correctness each, a row a repeat and a column an image that any of
+    them has. The one that is furthest from the best is compared first, among all, and the next one
+    among those that are left: one that collapses says nothing of how the others scatter. Among many
+    that are equal some pair is far apart, and the p values allow for that.
+
+    Source: Newman, 1939, and Keuls, 1952, for pairs of which the best is one.
+    """
+    comparisons: list[Comparison | None] = [None] * len(configurations)
+    pairs = {
+        i: Repeats(common)
+        for i, values in enumerate(configurations)
+        if i != best and (common := own_values(configurations[best] - values)).size
+    }
+    highest = 0.0
+    while pairs:
+        variance, freedom = seed_variance([configurations[i] for i in (best, *pairs)])
+        variances = {i: pair.variance(2 * variance, freedom) for i, pair in pairs.items()}
+        errors = {i: (math.sqrt(total), own) for i, (total, own) in variances.items()}
+        furthest = max(pairs, key=lambda i: pairs[i].mean / errors[i][0])
+        pair, (error, freedom) = pairs[furthest], errors[furthest]
+        highest = max(highest, range_p(pair.mean / error, freedom, len(pairs) + 1))
+        half = error * t_quantile(freedom)
+        comparisons[furthest] = Comparison(
+            -pair.mean, (-pair.mean - half, half - pair.mean), highest if pair.mean > 0 else 1.0
+        )
+        del pairs[furthest]
+    return comparisons
+
+
+def range_p(distance: float, freedom: float, count: int) -> float:
+    """How likely, of so many equal configurations, some pair is so many standard errors apart.
+
+    Source: Tukey, "The problem of multiple comparisons", 1953.
+    """
+    from scipy.stats import studentized_range
+
+    if distance <= 0:
+        return 1.0
+    return float(studentized_range.sf(distance * math.sqrt(2), count, freedom))
+
+
+def selection_bias(configurations: Sequence[Array], draws: int = 1000) -> float:
     """By how much the best of several accuracies on one validation set is too high, on average.
 
-    A bootstrap over images, and over seeds if there are repeats: how far chance puts the winner
-    ahead. The accuracies that this noise is added to are not those that were seen, which contain
-    it already, but drawn from the distribution of true accuracies of the highest likelihood.
+    A bootstrap over images, and over seeds where there are repeats: the best by those that were
+    drawn is evaluated on the others.
 
-    Source: Efron, "Tweedie's formula and selection bias", 2011; Kiefer and Wolfowitz, 1956; Efron
-    and Tibshirani, "An introduction to the bootstrap", 1993, chapter 17.
+    Source: Tsamardinos et al., "Bootstrapping the out-of-sample predictions for efficient and
+    accurate cross-validation", 2018.
     """
     if len(configurations) < 2:
         return 0.0
     generator = np.random.default_rng(0)
-    scores = np.array([Repeats(values).by_image for values in configurations])
-    count, seen = scores.shape[1], scores.mean(axis=1)
-    # images that all configurations answer the same are drawn together: many, of few kinds
-    kinds, counts = np.unique(scores, axis=1, return_counts=True)
-    draws = min(draws, MAX_VALUES // len(counts))
-    noise = generator.multinomial(count, counts / count, size=draws) @ kinds.T / count - seen
-    repeats = np.array([len(values) for values in configurations])
-    deviations = np.where(repeats > 1, _seed_scatter(configurations), 0.0) / np.sqrt(repeats)
-    noise += generator.normal(size=noise.shape) * deviations
-    noise -= noise.mean(axis=1, keepdims=True)  # what all have in common selects none
-    variances = WIDENED * noise.var(axis=0) * len(seen) / (len(seen) - 1) + 1e-12
-    # the distribution of true accuracies, on those that were seen
-    likelihood = np.exp(-((seen[:, None] - seen) ** 2) / (2 * variances[:, None]))
-    weights = np.full(len(seen), 1 / len(seen))
-    for _ in range(BIAS_STEPS):
-        posterior = likelihood * weights
-        posterior /= posterior.sum(axis=1, keepdims=True)
-        weights = posterior.mean(axis=0)
-    truth = np.stack([generator.choice(seen, size=draws, p=row) for row in posterior], axis=1)
-    best = int(seen.argmax())
-    wins = (truth + noise).argmax(axis=1) == best
-    return max(0.0, float(noise[wins, best].mean())) if wins.any() else 0.0
-
-
-def _seed_scatter(configurations: Sequence[Array]) -> float:
-    """Standard deviation of accuracy from seed to seed, beyond what a run's images explain."""
-    from scipy.special import gammaincinv
-
-    nets = []
-    for repeated in map(Repeats, configurations):
-        if len(repeated.values) > 1 and repeated.is_complete:  # folds have other images each
-            half = (len(repeated.values) - 1) / 2  # of the degrees of freedom of a variance
-            variance = float(np.var(repeated.by_repeat, ddof=1)) * half / gammaincinv(half, 0.5)
-            nets.append(variance - len(repeated.values) * repeated.shared_variance)
-    # the median: configurations that collapse scatter most, and do not win
-    return math.sqrt(max(0.0, float(np.median(nets)))) if nets else 0.0
+    count = configurations[0].shape[1]
+    draws = min(draws, 1 + MAX_VALUES // sum(values.size for values in configurations))
+    held_out = []
+    for _ in range(draws):
+        weights = np.bincount(generator.integers(0, count, count), minlength=count)
+        out = weights == 0
+        selected, evaluated = [], []
+        for values in configurations:
+            repeats = generator.permutation(len(values))
+            some, others = values[repeats[1:]], values[repeats[:1]]
+            some = some if len(some) else others  # one run: seeds are not seen to scatter
+            selected.append((some @ weights).mean() / count)
+            evaluated.append(others[:, out].mean() if out.any() else 0.0)
+        held_out.append(evaluated[int(np.argmax(selected))])
+    return max(0.0, float(max(map(np.mean, configurations)) - np.mean(held_out)))

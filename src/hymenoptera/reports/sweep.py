@@ -8,21 +8,27 @@ import numpy as np
 
 from hymenoptera.reports.jobs import Job, Manifest, read_manifest
 from hymenoptera.reports.metrics import read_predictions
-from hymenoptera.reports.paired import Comparison, compare_with_best
 from hymenoptera.reports.record import Summary, read_summary
-from hymenoptera.reports.statistics import Array, own_values, repeated_interval, selection_bias
+from hymenoptera.reports.statistics import (
+    Array,
+    Comparison,
+    compare_with_best,
+    own_values,
+    repeated_interval,
+    selection_bias,
+)
 
 REPEATED = ("seed", "data.fold")  # keys whose values are repeats of a configuration
 
 
 @dataclass(frozen=True)
 class JobResult:
-    """A job, its run folder, its overrides by key, and its record, which is empty without one."""
+    """A job and what it left."""
 
     job: Job
     folder: Path
-    overrides: dict[str, str]
-    summary: Summary
+    overrides: dict[str, str]  # by key
+    summary: Summary  # empty without a record
 
     @property
     def accuracy(self) -> float | None:
@@ -106,7 +112,6 @@ def read_sweep(folder: Path) -> Sweep:
 
 
 def _compare(sweep: Sweep, done: list[Configuration]) -> None:
-    """Fill in the configurations' numbers, the best one and its selection bias."""
     values = _values(done)
     for one, own in zip(done, map(own_values, values), strict=True):
         accuracies = [job.accuracy for job in one.done if job.accuracy is not None]

@@ -2,7 +2,7 @@
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hymenoptera.reports.console import curves_command
 from hymenoptera.reports.jobs import STATES
@@ -10,17 +10,11 @@ from hymenoptera.reports.pages import render, write_page
 from hymenoptera.reports.record import read_epochs, write_csv, write_json
 from hymenoptera.reports.statistics import SEED_SCATTER
 from hymenoptera.reports.sweep import Configuration, JobResult, Sweep, read_sweep
-from hymenoptera.reports.tables import format_interval, make_table
-
-if TYPE_CHECKING:
-    from rich.table import Table
+from hymenoptera.reports.tables import format_interval, format_table
 
 SCHEMA_VERSION = 2
 LEVEL = 0.05
-WIDTH = 100  # of the console, where nobody says; and for each key after the first
-KEY_WIDTH = 16
-NUMBERS = ("accuracy", "95 % interval", "runs", "points from the best")
-STYLES = {"best": "bold", "worse": "dim", "probably": "dim"}  # by the verdict's first word
+COLUMNS = ("number", "state", "reason", "accuracy", "correct", "count", "epoch", "total_s")
 
 
 def show_sweep(folder: Path) -> Sweep:
@@ -29,25 +23,16 @@ def show_sweep(folder: Path) -> Sweep:
     Raises:
         ConfigError: the folder is not a sweep's.
     """
-    from rich.console import Console
-    from rich.text import Text
-
     sweep = read_sweep(folder)
-    content = write_json(folder / "sweep.json", as_dict(sweep))
+    content = write_json(folder / "sweep.json", _content(sweep))
     write_csv(folder / "sweep.csv", _csv_rows(content))
     write_page(folder / "sweep.html", "sweep.html", title=content["name"], sweep=content)
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = WIDTH + KEY_WIDTH * max(0, len(content["keys"]) - 1)
-    if content["shared"]:
-        console.print(Text(f"\nall with {' '.join(content['shared'])}"), soft_wrap=True)
-    console.print(_table(content))
-    lines = render("sweep_end.txt", **content, folder=folder, curves=curves_command(folder))
-    console.print(Text(lines), soft_wrap=True)
+    curves = curves_command(folder)
+    print(render("sweep_end.txt", **content, table=_table(content), folder=folder, curves=curves))  # noqa: T201
     return sweep
 
 
-def as_dict(sweep: Sweep) -> dict[str, Any]:
+def _content(sweep: Sweep) -> dict[str, Any]:
     """A sweep as sweep.json has it; `best` is null without a result, `notes` add to the table."""
     best, winner = sweep.best, sweep.winner
     result = None
@@ -57,8 +42,7 @@ def as_dict(sweep: Sweep) -> dict[str, Any]:
             "job": winner.job.number,
             "selection_bias": sweep.bias,
             "test": winner.summary.test,
-            "rerun": rerun_command(winner),
-            "train_longer": longer_command(winner),
+            **_commands(winner),
         }
     return {
         "schema_version": SCHEMA_VERSION,
@@ -75,25 +59,22 @@ def as_dict(sweep: Sweep) -> dict[str, Any]:
     }
 
 
-def rerun_command(result: JobResult) -> str:
-    """The command that trains as a job did, quoted for a shell."""
-    return result.summary.command or shlex.join(["python", "train.py", *result.job.overrides])
-
-
-def longer_command(result: JobResult) -> str:
-    """The command that trains as a job did for twice as many epochs, in a folder of its own."""
-    parts = shlex.split(rerun_command(result))
+def _commands(result: JobResult) -> dict[str, str]:
+    again = result.summary.command or shlex.join(["python", "train.py", *result.job.overrides])
+    parts = shlex.split(again)
     others = [part for part in parts if part.split("=")[0].lstrip("+") != "trainer.max_epochs"]
-    return shlex.join([*others, f"trainer.max_epochs={2 * result.summary.epochs}"])
+    longer = shlex.join([*others, f"trainer.max_epochs={2 * result.summary.epochs}"])
+    return {"rerun": again, "train_longer": longer}
 
 
 def _configuration(one: Configuration, sweep: Sweep) -> dict[str, Any]:
-    found, names = one.comparison, ("values", "mean", "deviation", "interval", "count")
+    names = ("values", "mean", "deviation", "interval", "count")
+    difference, difference_interval, p = one.comparison or (None, None, None)
     return {
         **{name: getattr(one, name) for name in names},
-        "difference": found and found.difference,
-        "difference_interval": found and found.interval,
-        "p": found and found.p,
+        "difference": difference,
+        "difference_interval": difference_interval,
+        "p": p,
         "verdict": _verdict(one, sweep),
         "done": len(one.done),
         "jobs": [result.job.number for result in one.jobs],
@@ -101,7 +82,6 @@ def _configuration(one: Configuration, sweep: Sweep) -> dict[str, Any]:
 
 
 def _verdict(one: Configuration, sweep: Sweep) -> str:
-    """What the table says of a configuration beside its numbers."""
     missing = len(one.jobs) - len(one.done)
     failed = next((result.job for result in one.jobs if result.job.state == "failed"), None)
     if not one.done:
@@ -128,19 +108,16 @@ def _job(result: JobResult) -> dict[str, Any]:
     }
 
 
-def _table(content: dict[str, Any]) -> "Table":
-    """A row a configuration, the best first."""
+def _table(content: dict[str, Any]) -> str:
     keys = content["keys"]
     last = [key.rpartition(".")[2] for key in keys]
     short = [own if last.count(own) == 1 else key for key, own in zip(keys, last, strict=True)]
-    rows, styles = [], []
+    head = [*(short or ["configuration"]), "accuracy", "95 % interval", "runs"]
+    rows = [[*head, "points from the best", "verdict"]]
     for one in sorted(content["configurations"], key=lambda one: -(one["mean"] or -1)):
         values = [one["values"].get(key, "") for key in keys] or ["all"]
         rows.append([*values, *_numbers(one), one["verdict"]])
-        word = one["verdict"].replace(",", " ").split()[0]
-        styles.append("red" if one["mean"] is None else STYLES.get(word, ""))
-    head = [*(short or ["configuration"]), *NUMBERS, "verdict"]
-    return make_table(head, rows, right=NUMBERS, styles=styles)
+    return format_table(rows)
 
 
 def _numbers(one: dict[str, Any]) -> list[str]:
@@ -158,17 +135,8 @@ def _numbers(one: dict[str, Any]) -> list[str]:
 
 
 def _csv_rows(content: dict[str, Any]) -> list[list[Any]]:
-    reasons = {job["number"]: job["reason"] for job in content["jobs"]}
-    rows = []
-    for one in content["configurations"]:
-        row = {key: one["values"].get(key) for key in content["keys"]}
-        for name in ("mean", "deviation", "interval", "count", "difference", "difference_interval"):
-            if "interval" in name:
-                row[f"{name}_low"], row[f"{name}_high"] = one[name] or (None, None)
-            else:
-                row[name] = one[name]
-        row |= {name: one[name] for name in ("p", "verdict", "done")}
-        row["jobs"] = len(one["jobs"])
-        row["reason"] = next((reasons[number] for number in one["jobs"] if reasons[number]), None)
-        rows.append(row)
-    return [*map(list, rows[:1]), *(list(row.values()) for row in rows)]
+    keys, rows = content["swept"], []
+    for job in content["jobs"]:
+        given = {k.lstrip("+"): v for k, _, v in (one.partition("=") for one in job["overrides"])}
+        rows.append([*(job[name] for name in COLUMNS), *map(given.get, keys)])
+    return [[*COLUMNS, *keys], *rows]

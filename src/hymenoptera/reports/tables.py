@@ -1,17 +1,10 @@
 """Tables, durations, intervals and paths as text for the console."""
 
-import io
 import sys
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from itertools import zip_longest
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
-MAX_WIDTH = 1000  # characters of a line: a pipe has no width
-MIN_COLUMN = 12  # characters of a column that may be broken
 MAX_CLASSES = 12  # in a confusion matrix on the console
 
 
@@ -52,36 +45,11 @@ def class_rows(measures: Mapping[str, Any]) -> list[list[str]]:
     return rows
 
 
-def make_table(
-    head: Sequence[str],
-    rows: Iterable[Sequence[str]],
-    *,
-    right: Collection[str] = (),
-    styles: Iterable[str] = (),
-) -> "Table":
-    """A table as rich prints it; the columns in `right` are aligned there, and never broken."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
-    for name in head:
-        if name in right:
-            table.add_column(name, justify="right", no_wrap=True)
-        else:
-            table.add_column(name, overflow="fold", min_width=min(len(name), MIN_COLUMN))
-    for row, style in zip_longest(rows, styles, fillvalue=""):
-        table.add_row(*map(Text, row), style=style)
-    return table
-
-
 def format_table(rows: Sequence[Sequence[str]]) -> str:
     """A table as text, as wide as it needs to be; its head is the first row."""
-    from rich.console import Console
-
-    file = io.StringIO()
-    Console(file=file, width=MAX_WIDTH, color_system=None).print(make_table(rows[0], rows[1:]))
-    return "\n".join(line.rstrip() for line in file.getvalue().splitlines()).strip("\n")
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
 
 
 def format_percent(share: float) -> str:

@@ -1,0 +1,232 @@
+"""Every command that the project tells a user to type is typed here.
+
+Commands are found in the README, in docs/, in the headers of conf/, in --help and in what runs
+print. They run in a folder that has what they name (`RUN`, `~/images`, ...), on small images and
+for a step or two. One that no rule below knows fails.
+"""
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+from PIL import Image
+
+from command_line import ROOT
+from conftest import Ended, run, start, tiny_overrides, wait_for, write_images
+
+PAGES = [*(ROOT / name for name in ("README.md", "CONTRIBUTING.md")), *ROOT.glob("docs/*.md")]
+PROGRAMS = (
+    "python ",
+    "hymenoptera ",
+    "make",
+    "torchrun ",
+    "pip ",
+    "tensorboard ",
+    "eval ",
+    "find ",
+)
+SET_UP = ("source ", "export ")  # what prepares the shell for the commands below it
+SMALL = (
+    *("trainer.max_epochs=1", "+trainer.limit_train_batches=2", "+trainer.limit_val_batches=1"),
+    *("data.batch_size=4", "data.num_workers=0"),
+)
+DRAWN = ("data=drawn", "data.train_per_class=8", "data.val_per_class=4", "data.size_px=48")
+ELSEWHERE = ("slurm", "joblib", "submitit", "torchrun")  # started for real in tests of their own
+
+
+def commands_in(text: str) -> Iterator[str]:
+    """The commands of a Markdown page: lines of its code blocks, and code within its sentences."""
+    for language, block in re.findall(r"^```(\w*)\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        if language in ("", "sh", "console"):
+            lines = block.replace("\\\n", " ").splitlines()
+            yield from (line.strip() for line in lines if line.strip())
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    for code in re.findall(r"`([^`]+)`", prose):
+        if code.startswith(PROGRAMS) and " " in code:
+            yield " ".join(code.split())
+
+
+def documented() -> dict[str, str]:
+    """Where each documented command stands first."""
+    found = {}
+    for page in PAGES:
+        for command in commands_in(page.read_text()):
+            found.setdefault(command, str(page.relative_to(ROOT)))
+    for config in sorted(ROOT.glob("conf/**/*.yaml")):
+        text = config.read_text().replace("\\\n#", "")
+        for command in re.findall(r"^(?:# +|      )(python train\.py.*)", text, re.MULTILINE):
+            command = re.split(r"  +(?=\w)", command.strip())[0]
+            found.setdefault(command, str(config.relative_to(ROOT)))
+    for example in helped():
+        found.setdefault(example, "hymenoptera --help")
+    return found
+
+
+def helped() -> Iterator[str]:
+    """The examples of all commands' --help."""
+    from hymenoptera.cli.application import app
+
+    for command in app.registered_commands:
+        yield from (line.strip() for line in (command.epilog or "").splitlines()[2:])
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what the documented commands name."""
+    home = tmp_path_factory.mktemp("home")
+    write_images(home / "images", {"train": {"ash": 8, "oak": 8}, "val": {"ash": 4, "oak": 4}})
+    (home / "other_images").symlink_to(home / "images")
+    write_images(home, {"photos": {"2026": 4}})
+    for name in ("ant.jpg", "bee.png"):
+        Image.open(home / "photos" / "2026" / "000.png").save(home / name)
+    rows = [f"{path},{path.parent.name}" for path in sorted((home / "images").rglob("*.png"))]
+    (home / "labels.csv").write_text("\n".join(["image,label", *rows]) + "\n")
+    network = torchvision.models.resnet18()
+    torch.save(network.state_dict(), home / "resnet18-f37072fd.pth")
+    overrides = (*tiny_overrides(home / "images"), "trainer.max_epochs=1")
+    for where in ("hydra.run.dir=RUN", "hydra.run.dir=OTHER_RUN"):
+        ended = run("train.py", (*overrides, where), home, {})
+        assert ended.status == 0, ended.err
+    sweep = ("-m", *overrides, "optimizer.lr=1e-4,1e-3", "sweep.name=lr")
+    ended = run("train.py", sweep, home, {})
+    assert ended.status == 0, ended.err
+    return home
+
+
+@pytest.fixture
+def home(template: Path, tmp_path: Path) -> Path:
+    """A copy of it, without copying the files."""
+    subprocess.run(["cp", "--recursive", "--link", f"{template}/.", tmp_path], check=True)
+    (tmp_path / "best.ckpt").hardlink_to(tmp_path / "RUN" / "checkpoints" / "best.ckpt")
+    for name in ("TIME", "2026-01-31_12-00-00-000000", "rates"):
+        (tmp_path / "runs" / name).symlink_to(tmp_path / ("runs/lr" if name == "rates" else "RUN"))
+    (tmp_path / "my_module.py").write_text((ROOT / "tests" / "my_module.py").read_text())
+    return tmp_path
+
+
+def train_arguments(words: list[str]) -> tuple[str, ...]:
+    """The arguments of `python train.py`, for a step or two on small images."""
+    if any(word.startswith(("--", "-sc")) for word in words):
+        return tuple(words)  # prints something and ends
+    text = " ".join(words)
+    if any(name in text for name in ELSEWHERE):
+        return (*words, "--cfg", "job")
+    small: list[str] = list(SMALL)
+    if "resume=" in text:
+        return (*words, "trainer.max_epochs=2")
+    if "data=" not in text and "data.source" not in text:
+        small += DRAWN
+    if "vit" not in text and "timm/" not in text:
+        small.append("model.image_size=32")
+    if "optuna" in text:
+        small.append("sweep.trials=2")
+    return (*words, *small)
+
+
+def run_documented(command: str, home: Path) -> Ended | None:
+    """Run a command as a user would; None for what is checked without running it."""
+    environment = {"HOME": str(home), "HYMENOPTERA_WEIGHTS": "none"}
+    words = shlex.split(command.replace("python -m hymenoptera", "hymenoptera"), comments=True)
+    match words:
+        case ["python", "train.py", *rest]:
+            return run("train.py", train_arguments(rest), home, environment)
+        case ["torchrun", *rest]:
+            rest = rest[rest.index("train.py") + 1 :]
+            return run("train.py", (*rest, "--cfg", "job"), home, environment)
+        case ["hymenoptera", "serve", *rest]:
+            return serve(rest, home, environment)
+        case ["hymenoptera", *rest]:
+            return run("hymenoptera", tuple(rest), home, environment)
+        case ["find", *_]:
+            (home / "in.txt").write_text("ant.jpg\nbee.png\n")
+            return run("hymenoptera", tuple(words[words.index("hymenoptera") + 1 :]), home, {})
+        case ["make", *rest]:
+            subprocess.run(["make", "-n", *rest], cwd=ROOT, check=True, capture_output=True)
+        case ["python", script, *options] if script.startswith("benchmarks/"):
+            source = (ROOT / script).read_text()
+            assert all(option in source for option in options if option.startswith("--"))
+        case ["pip", "install", *_]:
+            project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+            for extras in re.findall(r"\[([\w,]+)\]", command):
+                assert set(extras.split(",")) <= set(project["optional-dependencies"])
+        case ["export", *assignments]:
+            used = "".join(path.read_text() for path in ROOT.glob("conf/**/*.yaml"))
+            assert all(assignment.partition("=")[0] in used for assignment in assignments)
+        case ["source", ".venv/bin/activate"] | ["tensorboard", "--logdir", _]:
+            pass
+        case _:
+            pytest.fail(f"no rule for this command: {command}")
+    return None
+
+
+def serve(words: list[str], home: Path, environment: dict[str, str]) -> Ended:
+    process = start("hymenoptera", ("serve", *words, "--port", "0"), home, environment)
+    out = home / "out.txt"
+    wait_for(lambda: out.is_file() and "http://" in out.read_text(), process)
+    os.kill(process.pid or 0, signal.SIGINT)
+    process.join(timeout=60)
+    return Ended(process.exitcode or 0, out.read_text(), (home / "err.txt").read_text())
+
+
+@pytest.mark.parametrize("command", documented(), ids=lambda command: command[:100])
+def test_a_documented_command_does_what_it_should(home: Path, command: str) -> None:
+    ended = run_documented(command, home)
+    assert ended is None or ended.status == 0, ended.err
+
+
+def test_commands_are_found_in_pages_configs_and_help() -> None:
+    places = set(documented().values())
+    assert {"README.md", "docs/data.md", "conf/train.yaml", "hymenoptera --help"} <= places
+    assert len(documented()) > 60
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "python train.py experiment=haed",
+        "python train.py optimiser.lr=1e-3",
+        "hymenoptera predict RUN ~/photos --galery page.html",
+        "make tset",
+        "pip install -e '.[nothing]'",
+        "python benchmarks/compare.py --fast",
+    ],
+)
+def test_a_broken_command_would_be_noticed(home: Path, command: str) -> None:
+    try:
+        ended = run_documented(command, home)
+    except (AssertionError, subprocess.CalledProcessError):
+        return
+    assert ended is not None
+    assert ended.status != 0
+
+
+def test_what_a_run_advises_can_be_typed(home: Path) -> None:
+    """The lines that a run and a sweep print with a command in them."""
+    outputs = [
+        run_documented(command, home)
+        for command in (
+            "python train.py hydra.run.dir=run",
+            "python train.py -m optimizer.lr=1e-4,1e-3 sweep.name=advice",
+            "python train.py experiment=find_lr",
+        )
+    ]
+    advised = {
+        match[0].strip().rstrip(".")
+        for ended in outputs
+        if ended is not None
+        for match in re.finditer(
+            r"(?:python train\.py|hymenoptera|tensorboard) [^()\n]*", ended.out
+        )
+    }
+    assert len(advised) >= 4, advised
+    for command in advised:
+        ended = run_documented(command, home)
+        assert ended is None or ended.status == 0, f"{command}: {ended.err}"
