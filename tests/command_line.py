@@ -1,5 +1,6 @@
 """The real command line, run in a process that was forked for it."""
 
+import importlib.metadata
 import io
 import os
 import runpy
@@ -13,6 +14,7 @@ def run_here(script: str, arguments: list[str], cwd: Path, environment: dict[str
     os.setsid()
     os.chdir(cwd)
     os.environ.update(environment)
+    hide(environment.get("HIDDEN_PACKAGE"))
     for descriptor, name in ((1, "out.txt"), (2, "err.txt")):
         os.dup2(os.open(name, os.O_CREAT | os.O_WRONLY | os.O_TRUNC), descriptor)
     if Path("in.txt").exists():
@@ -25,3 +27,11 @@ def run_here(script: str, arguments: list[str], cwd: Path, environment: dict[str
     sys.argv = [str(ROOT / script), *arguments]  # Lightning starts other processes by it
     sys.path.insert(0, str(ROOT))
     runpy.run_path(str(ROOT / script), run_name="__main__")
+
+
+def hide(package: str | None) -> None:
+    """Have a package be missing."""
+    if package is not None:
+        find = importlib.metadata.distribution
+        importlib.metadata.distribution = lambda name: find("no-" * (package in name) + name)
+        sys.modules[package] = None

@@ -19,6 +19,11 @@ Run = Callable[..., Ended]
     [
         (["optimizer.lrr=1"], ["optimizer.lrr", "Did you mean optimizer.lr"]),
         (["lr=1e-3"], ["Did you mean optimizer.lr?"]),
+        (["epochs=5"], ["Did you mean trainer.max_epochs?"]),
+        (["ckpt_path=last.ckpt"], ["Did you mean resume?"]),
+        (["batch_size=8"], ["Did you mean data.batch_size?"]),
+        (["lr_scheduler=cosine"], ["Did you mean scheduler?"]),
+        (["imgsz=224"], ["Did you mean model.image_size?"]),
         (["modle=resnet34"], ["Did you mean model?"]),
         (["callbacks.figures.enabeld=true"], ["Did you mean callbacks.figures.enabled"]),
         (["+nonsense=1"], ["nonsense", "no such key"]),

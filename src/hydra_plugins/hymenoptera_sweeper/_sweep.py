@@ -25,6 +25,7 @@ from hymenoptera.config.resume import quoted
 from hymenoptera.errors import ConfigError, RunError, in_one_line
 from hymenoptera.reports.jobs import Job, Manifest, is_held, lock_of, state_of
 from hymenoptera.reports.record import read_summary
+from hymenoptera.reports.tables import format_duration
 
 if TYPE_CHECKING:
     from hydra_plugins.hymenoptera_sweeper import HymenopteraSweeper
@@ -73,6 +74,7 @@ class SweepRun:
         )
         self._in_process = isinstance(self._launcher, BasicLauncher)
         self._stopping = False
+        self._best, self._began, self._ended_now = -1.0, time.monotonic(), 0
         self._count = done = manifest.count("done")
         words = f"{plan.total} jobs" + (f", {done} done before" if done else "")
         words += "" if self._in_process else f", by {hydra.runtime.choices['hydra/launcher']}"
@@ -189,11 +191,18 @@ class SweepRun:
         accuracy = ((summary and summary.best) or {}).get("accuracy")
         result = "      -" if accuracy is None else f"{100 * accuracy:5.1f} %"
         own = [o for o in job.overrides if o.split("=")[0].lstrip("+") in manifest.swept]
-        words = f"job {job.number:<3} {result}  {' '.join(own)}"
+        took = format_duration(summary.durations.get("total_s", 0.0)) if summary else "-"
+        words = f"job {job.number:<3} {result} {took:>8}  {' '.join(own)}"
         if job.state != "done":
             words += f"  {job.state}: {job.reason or 'resumed the next time'}"
         elif summary and summary.pruned_after:
             words += f"  pruned after epoch {summary.pruned_after}"
+        if accuracy is not None and accuracy > self._best:
+            self._best = accuracy
+            words += "  best so far"
+        self._ended_now += 1
+        left_s = (time.monotonic() - self._began) / self._ended_now * (total - self._count)
+        words += f"  (about {format_duration(left_s)} to go)" if left_s > 0 else ""
         log.info("%4d of %d  %s", self._count, total, words)
 
     def _wait(self, batch: list[Job]) -> None:

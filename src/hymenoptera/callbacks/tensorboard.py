@@ -40,7 +40,7 @@ class TensorBoard(pl.Callback):
 
     CUSTOM SCALARS has training and validation in one chart, and a chart each for learning rates
     and throughput: training images a second of each epoch, reading included, up to its last step.
-    TEXT has the composed config. HPARAMS has how the run was configured, beside the metrics of its
+    TEXT has the composed config. Every logger has the hyperparameters; HPARAMS has how the run was configured, beside the metrics of its
     best epoch, see `History.best`.
 
     Args:
@@ -59,11 +59,12 @@ class TensorBoard(pl.Callback):
         config = OmegaConf.create(metadata.get("config", {}))
         self._chosen = _hyperparameters(config, self._keys, metadata.get("overrides", []))
         text = "".join(f"    {line}\n" for line in OmegaConf.to_yaml(config).splitlines())
+        for logger in trainer.loggers if trainer.is_global_zero else []:
+            logger.log_hyperparams(self._chosen)  # TensorBoard's writes hparams.yaml too
         for logger in tensorboards(trainer):
             logger.experiment.add_custom_scalars(LAYOUT)
             if config:
                 logger.experiment.add_text("config", text)  # indented: code, in Markdown
-            logger.log_hyperparams(self._chosen)  # writes hparams.yaml too
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # an epoch that is resumed in its middle has no other start

@@ -16,6 +16,7 @@ from hymenoptera.errors import ConfigError, HymenopteraError, in_one_line, neare
 
 log = logging.getLogger(__name__)
 
+LOGGERS = {"WandbLogger": "wandb", "MLFlowLogger": "mlflow"}  # and the extra that each needs
 ALLOWED_TARGETS = (  # no more than one name below a module: os hides in many of them
     r"hymenoptera\.data\.(\w+\.)?[A-Z]\w*DataModule",
     r"hymenoptera\.models\.ImageClassifier",
@@ -55,6 +56,8 @@ def instantiate(node: Any, key: str = "", **kwargs: Any) -> Any:
         name = str(node["_target_"]).rpartition(".")[2]
         what = f"{key}: {name}".removeprefix(": ")
         reason = in_one_line(cause).rstrip(".")
+        if isinstance(cause, ModuleNotFoundError) and name in LOGGERS:
+            reason = f"it needs an extra: pip install -e '.[{LOGGERS[name]}]'"
         raise ConfigError(f"{what} cannot be built: {reason}.") from error
 
 

@@ -168,6 +168,31 @@ OPEN_NODES = (  # may have any keys: those of the class that they name
 TOP_LEVEL = {key.split(".")[0] for key in RULES} | {"callbacks", "logger"}
 
 
+HABITS = {  # what other libraries call a key: Lightning, fastai, ultralytics, timm, transformers
+    "ckpt_path": "resume",
+    "epochs num_epochs num_train_epochs": "trainer.max_epochs",
+    "steps max_iter": "trainer.max_steps",
+    "lr learning_rate lr0 base_lr": "optimizer.lr",
+    "wd weight_decay": "optimizer.weight_decay",
+    "batch batch_size bs per_device_train_batch_size": "data.batch_size",
+    "workers num_workers": "data.num_workers",
+    "lr_scheduler sched": "scheduler",
+    "opt": "optimizer",
+    "arch backbone model_name": "model.backbone",
+    "pretrained weights": "model.weights",
+    "imgsz img_size image_size input_size": "model.image_size",
+    "data_dir dataset root path": "data.root",
+    "device accelerator": "trainer.accelerator",
+    "gpus devices": "trainer.devices",
+    "amp fp16 bf16 half precision": "trainer.precision",
+    "freeze unfreeze": "transfer",
+    "patience": "callbacks.early_stopping.patience",
+    "name project": "hydra.run.dir",
+    "random_state random_seed": "seed",
+    "smoothing label_smoothing": "loss.label_smoothing",
+}
+
+
 def leaves(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Values of a config by their dotted keys; a list is a value."""
     values: dict[str, Any] = {}
@@ -180,6 +205,9 @@ def leaves(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def nearest_key(key: str, siblings: Iterable[str] = ()) -> str:
     """Keys that one that does not exist may stand for, by its last part or by all of it."""
     prefix, dot, last = key.rpartition(".")
+    for words, wanted in HABITS.items():
+        if not dot and key in words.split():
+            return f"Did you mean {wanted}?"
     same = sorted(one for one in RULES if one.endswith(f".{last}"))
     if same:
         return f"Did you mean {' or '.join(same[:3])}?"
