@@ -1,5 +1,7 @@
 """What a user might plug in: tests name these classes as my_module.MyCallback, ..."""
 
+from pathlib import Path
+
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import Logger
@@ -34,7 +36,7 @@ class MyModule(pl.LightningModule):
 class MyDataModule(pl.LightningDataModule):
     """Has neither classes nor a summary that its own class did not give it."""
 
-    classes = ["dark", "light"]
+    classes = ("dark", "light")
 
     def setup(self, stage):
         images = torch.cat([torch.zeros(8, 3, 32, 32), torch.ones(8, 3, 32, 32)])
@@ -51,7 +53,7 @@ class MyLogger(Logger):
     name, version = "mine", "0"
 
     def log_metrics(self, metrics, step=None):
-        with open("logged.txt", "a") as file:
+        with Path("logged.txt").open("a") as file:
             file.write(f"{step} {metrics}\n")
 
     def log_hyperparams(self, params, *args):

@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
-from hymenoptera import config
 from hymenoptera.cli.application import app
 
-CONF = Path(config.__file__).parent / "conf"  # conf/ of the checkout, and a copy in the package
+# conf/ of the checkout, and a copy in the package
+CONF = Path(__file__).parent.parent / "config" / "conf"
 
 
 @app.command(
