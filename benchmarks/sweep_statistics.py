@@ -24,7 +24,7 @@ from hymenoptera.reports.statistics import (
 
 Array = NDArray[np.float64]
 
-PICTURES = 153
+IMAGES = 153
 LEVEL = 0.05
 SCATTERS = (0.0, 0.008, 0.016, 0.03)
 SEEDS = (1, 2, 3, 5)
@@ -52,10 +52,10 @@ def draw(
             the others, which are as good on average.
 
     Returns:
-        (sweeps, configurations, repeats, PICTURES) answers, 1 where right; and the accuracy of each
+        (sweeps, configurations, repeats, IMAGES) answers, 1 where right; and the accuracy of each
         configuration on these images, with seeds of no effect, (sweeps, configurations).
     """
-    kind = generator.random((sweeps, PICTURES))
+    kind = generator.random((sweeps, IMAGES))
     sometimes = generator.beta(4, 1.2, kind.shape)
     hardly = generator.beta(1, 3, kind.shape)
     chance = np.where(kind < 0.8, 0.995, np.where(kind < 0.95, sometimes, hardly))
@@ -64,7 +64,7 @@ def draw(
     scatters = np.broadcast_to(np.asarray(scatter), configurations)[:, None, None] / slope
     effects = scatters * generator.normal(size=(sweeps, configurations, repeats, 1))
     if own:
-        effects = effects + own * generator.normal(size=(sweeps, configurations, 1, PICTURES))
+        effects = effects + own * generator.normal(size=(sweeps, configurations, 1, IMAGES))
     shares = 1 / (1 + np.exp(-logits - effects))
     kept = np.ones(configurations)
     if len(worse):
@@ -84,7 +84,7 @@ def collapsed(generator: np.random.Generator, answers: Array, less: float, scatt
 
 def as_folds(answers: Array, folds: int) -> Array:
     """The same where a repeat has its own images, each image one repeat."""
-    number = np.arange(PICTURES) * folds // PICTURES
+    number = np.arange(IMAGES) * folds // IMAGES
     return np.where(number == np.arange(folds)[:, None], answers, np.nan)
 
 
@@ -108,11 +108,11 @@ def covered(answers: Array, truth: float) -> str:
 
 def wilson_coverage(first: float, last: float) -> Array:
     """Exact, at each of 141 accuracies."""
-    right = np.arange(PICTURES + 1)
-    low, high = np.array([wilson(int(r), PICTURES) for r in right]).T
-    ways = np.array([math.comb(PICTURES, r) for r in right], dtype=float)
+    right = np.arange(IMAGES + 1)
+    low, high = np.array([wilson(int(r), IMAGES) for r in right]).T
+    ways = np.array([math.comb(IMAGES, r) for r in right], dtype=float)
     shares = np.linspace(first, last, 141)[:, None]
-    chance = ways * shares**right * (1 - shares) ** (PICTURES - right)
+    chance = ways * shares**right * (1 - shares) ** (IMAGES - right)
     found: Array = 100 * (chance * ((low <= shares) & (shares <= high))).sum(axis=1)
     return found
 
@@ -124,7 +124,7 @@ def intervals(generator: np.random.Generator, sweeps: int) -> Iterator[str]:
         yield (
             f"Wilson's interval of one run, exactly: {found.mean():.1f} % on average over "
             f"accuracies from {first:.2f} to {last:.2f}, {found.min():.1f} to {found.max():.1f} % "
-            f"at single ones (a count of {PICTURES} comes in steps)."
+            f"at single ones (a count of {IMAGES} comes in steps)."
         )
     yield "\n| interval of 95 % | scatter | covers | points wide |"
     yield "|---|---|---|---|"
@@ -187,7 +187,7 @@ def power(generator: np.random.Generator, sweeps: int) -> Iterator[str]:
         yield _row(f"by {100 * less:.1f} ± {100 * scatter:.1f} points, the others ± 0.4", found)
 
 
-OPTIMISM = {  # configurations, seeds, scatter, how much worse the last ones are
+SELECTION_BIAS = {  # configurations, seeds, scatter, how much worse the last ones are
     "3 equal rows": (3, 1, 0.0, []),
     "8 equal rows": (8, 1, 0.0, []),
     "20 equal rows": (20, 1, 0.0, []),
@@ -202,18 +202,18 @@ OPTIMISM = {  # configurations, seeds, scatter, how much worse the last ones are
 }
 
 
-def optimism(generator: np.random.Generator, sweeps: int) -> Iterator[str]:
+def selection_bias(generator: np.random.Generator, sweeps: int) -> Iterator[str]:
     """How much too high the best is, and how much it is said to be."""
     yield "| the best of | is too high by, points | is said to be |"
     yield "|---|---|---|"
-    for name, (configurations, repeats, scatter, worse) in OPTIMISM.items():
+    for name, (configurations, repeats, scatter, worse) in SELECTION_BIAS.items():
         answers, on_these = draw(generator, sweeps, configurations, repeats, scatter, worse)
         truth = on_these.mean(axis=0)
         if not len(worse):
             truth = np.full(configurations, truth.mean())
         chance = answers.mean(axis=(2, 3)) - truth
         chosen = answers.mean(axis=(2, 3)).argmax(axis=1)
-        # that of the images, which all rows have alike, is 0 on average: it is left out
+        # that of the images, which all rows share, is 0 on average: it is left out
         true = float((chance[np.arange(sweeps), chosen] - chance.mean(axis=1)).mean())
         told = float(np.mean([selection_bias(list(a), draws=400) for a in answers]))
         yield f"| {name} | {100 * true:.1f} | {100 * told:.1f} |"
@@ -228,7 +228,7 @@ if __name__ == "__main__":
     parser.add_argument("--sweeps", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    for part in (intervals, false_alarms, power, optimism):
+    for part in (intervals, false_alarms, power, selection_bias):
         for line in part(np.random.default_rng(options.seed), options.sweeps):
             print(line, flush=True)
         print()

@@ -15,6 +15,11 @@ def run_here(script: str, arguments: list[str], cwd: Path, environment: dict[str
     os.chdir(cwd)
     os.environ.update(environment)
     hide(environment.get("HIDDEN_PACKAGE"))
+    if "TEST_MANIFEST" in environment:
+        from hymenoptera.data import manifest, sources
+
+        expected = manifest.read_manifest(Path(environment["TEST_MANIFEST"]))
+        sources.official_manifest = lambda: expected
     for descriptor, name in ((1, "out.txt"), (2, "err.txt")):
         os.dup2(os.open(name, os.O_CREAT | os.O_WRONLY | os.O_TRUNC), descriptor)
     if Path("in.txt").exists():

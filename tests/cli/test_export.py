@@ -44,8 +44,11 @@ def test_the_printed_example_predicts_as_predict_does(
         monkeypatch.setattr(sys, "argv", ["THIS.py", name])
         exec(ended.out, {"__name__": "__main__"})
         (expected,) = predictor.predict(tmp_path / name)
-        shown = ast.literal_eval(capsys.readouterr().out)
+        shown, sets = map(ast.literal_eval, capsys.readouterr().out.splitlines())
         assert shown == pytest.approx(expected.probabilities, abs=1e-4)
+        assert list(sets) == ["0.8", "0.9"]  # what 12 validation images allow
+        least = predictor.calibration.least_probability(0.8)
+        assert sets["0.8"] == [name for name, p in shown.items() if p >= least]
 
 
 def test_it_needs_images_to_compare_on(

@@ -57,7 +57,7 @@ def test_a_gallery_with_heat_maps(
     for options in ((), ("--grad-cam",)):
         assert hymenoptera(*command, "--gallery", "page.html", *options).status == 1
         page = (tmp_path / "page.html").read_text()
-        assert page.count("<img") == page.count('src="data:image/jpeg;base64,') == 4
+        assert page.count("<img") == page.count('src="data:image/jpeg;base64,') == 4 + 12
         assert "there is no such file" in page and "http" not in page
         sizes.append(sum(map(len, re.findall('base64,([^"]+)', page))))
     assert sizes[1] > 1.2 * sizes[0]  # two images side by side

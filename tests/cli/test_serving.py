@@ -15,9 +15,10 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from conftest import Ended, start, wait_for
-from hymenoptera.cli.explanation import NEAREST, Explainer, Explanation
+from hymenoptera.cli.explanation import Explainer, Explanation
 from hymenoptera.cli.serving import MAX_BYTES, TYPE, build_app
 from hymenoptera.models import Predictor
+from hymenoptera.models.predictor import NEAREST
 from hymenoptera.reports.images import data_uri
 
 DESCRIPTION: dict[str, Any] = {
@@ -29,7 +30,8 @@ DESCRIPTION: dict[str, Any] = {
 
 def explain(image: Image.Image) -> Explanation:
     small = data_uri(image.resize((32, 32)))
-    return Explanation([("bee", 0.75), ("<ant>", 0.25)], small, small, [(small, "bee, 0.98")])
+    shown = (small, small, [(small, "bee, 0.98")])
+    return Explanation([("bee", 0.75), ("<ant>", 0.25)], True, 0.4, *shown)
 
 
 def client() -> TestClient:
@@ -116,9 +118,9 @@ def test_without_the_training_images_the_rest_is_shown(
     tmp_path: Path, moved: Callable[[Path], Path], images: Path
 ) -> None:
     explainer = Explainer(moved(tmp_path / "gone"), "cpu")
-    assert explainer.missing == f"The run's images are no longer in {tmp_path / 'gone'}."
     explanation = explainer(Image.open(images / "val/ash/000.png"))
-    assert explanation.nearest == [] and len(explanation.probabilities) == 3
+    assert [address for address, _ in explanation.nearest] == [""] * NEAREST
+    assert len(explanation.probabilities) == 3 and explanation.is_familiar
 
 
 def test_the_command_serves_this_machine_alone_until_it_is_told_to_end(

@@ -1,5 +1,6 @@
 """Every backbone through the one mechanism; weights files that fit, nearly fit and do not."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,11 +9,10 @@ from PIL import Image
 from safetensors.torch import save_file
 from torchvision.models import get_model, get_model_weights
 
-from hymenoptera.config.schema import BACKBONES
 from hymenoptera.errors import ConfigError
 from hymenoptera.models import ImageClassifier, backbones
 from hymenoptera.models.backbones import build_backbone
-from hymenoptera.models.transfer import find_stages
+from hymenoptera.models.stages import find_stages
 
 FEATURES = {
     "resnet18": 512,
@@ -43,12 +43,12 @@ def test_a_classifier_computes_what_torchvision_does(name: str) -> None:
         assert torch.equal(classifier(classifier.features(images)), classifier(images))
 
 
-@pytest.mark.parametrize("name", BACKBONES)
-def test_every_backbone_that_is_offered(name: str) -> None:
+@pytest.mark.parametrize("name", FEATURES)
+def test_every_backbone_that_has_an_option(name: str) -> None:
     """Every parameter and layer is in one stage; preprocessing is that of the weights."""
     built = build_backbone(name, None)
     assert built.feature_count == FEATURES[name]
-    stages = find_stages(built.network)
+    stages = find_stages(built.network, built.preprocessing.crop_px)
     assert len(stages) == STAGES.get(name, 4)
     parameters = [name for stage in stages for name in stage.parameters]
     assert parameters == [name for name, _ in built.network.named_parameters()]
@@ -74,6 +74,33 @@ def test_what_cannot_be_built_is_one_line() -> None:
         build_backbone("resnet81")
     with pytest.raises(ConfigError, match="no linear head"):
         build_backbone("squeezenet1_0")
+    with pytest.raises(ConfigError, match=r"timm has none. Did you mean .*vit_tiny_patch16_224"):
+        build_backbone("timm/vit_tiny_patch16_225")
+    with pytest.raises(ConfigError, match=r"no such weights. Did you mean .*a1_in1k"):
+        build_backbone("timm/resnet18.a1_in2k")
+
+
+def test_preprocessing_of_timm_is_that_of_the_weights() -> None:
+    """Of the tag that is named, at another input size with the same margin."""
+    plain = build_backbone("timm/resnet18.fb_swsl_ig1b_ft_in1k", "none").preprocessing
+    assert (plain.crop_px, plain.resize_px, plain.interpolation) == (224, 256, "bilinear")
+    clip = build_backbone("timm/vit_tiny_patch16_224", "none", 64).preprocessing
+    assert (clip.crop_px, clip.resize_px, clip.interpolation) == (64, 71, "bicubic")
+    assert clip.mean == (0.5, 0.5, 0.5)
+
+
+def test_timm_may_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(ConfigError, match="needs the extra timm"):
+        build_backbone("timm/resnet18")
+
+
+def test_weights_of_another_network_of_timm_are_named(tmp_path: Path) -> None:
+    torch.save(get_model("resnet18").state_dict(), tmp_path / "weights.pth")
+    with pytest.raises(ConfigError, match="does not fit the model"):
+        build_backbone("timm/resnet26", str(tmp_path / "weights.pth"))
+    built = build_backbone("timm/resnet18", str(tmp_path / "weights.pth"))  # of the same names
+    assert built.head_weights["weight"].shape == (1000, 512)
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])

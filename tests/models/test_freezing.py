@@ -8,7 +8,7 @@ from pytorch_lightning.callbacks import BackboneFinetuning, StochasticWeightAver
 
 from hymenoptera.errors import ConfigError
 from hymenoptera.models.schedulers import one_cycle
-from hymenoptera.models.transfer import find_stages
+from hymenoptera.models.stages import find_stages
 
 ADAMW = partial(torch.optim.AdamW, lr=0.1, weight_decay=0.1)
 
@@ -24,7 +24,7 @@ def changed(model, before: dict[str, torch.Tensor]) -> set[str]:
 
 def names(model, stages: slice) -> set[str]:
     """Names of the parameters and buffers of some stages."""
-    chosen = find_stages(model.backbone)[stages]
+    chosen = find_stages(model.backbone, 32)[stages]
     parameters = {f"backbone.{name}" for stage in chosen for name in stage.parameters}
     buffers = {
         f"backbone.{layer}.{name}".replace("..", ".")
@@ -46,7 +46,7 @@ def test_frozen_is_frozen(name: str, trained: int, classifier, trainer, noise) -
     assert model.trains_head_only == (trained == 0)
     before = copied(model)
     trainer(max_epochs=1).fit(model, datamodule=noise(2, val_count=1))
-    stages = len(find_stages(model.backbone))
+    stages = len(find_stages(model.backbone, 32))
     after = changed(model, before)
     assert after & names(model, slice(0, stages - trained)) == set()
     assert {"head.weight", "head.bias"} <= after
@@ -92,7 +92,7 @@ def test_groups_hold_each_trained_parameter_once(classifier) -> None:
     assert len({g["name"] for g in groups}) == len(groups)  # LearningRateMonitor asks for that
     held = [id(p) for group in groups for p in group["params"]]
     frozen = {
-        id(model.backbone.get_parameter(n)) for n in find_stages(model.backbone)[0].parameters
+        id(model.backbone.get_parameter(n)) for n in find_stages(model.backbone, 32)[0].parameters
     }
     assert sorted(held) == sorted({id(p) for p in model.parameters()} - frozen)
 

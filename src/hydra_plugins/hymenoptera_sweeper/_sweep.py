@@ -150,7 +150,7 @@ class SweepRun:
         lost = [job for job in unseen if not manifest.folder_of(job).is_dir()] if error else []
         if error and len(lost) == len(batch):
             name = type(self._launcher).__name__
-            raise RunError(f"{name} began no job: {in_one_line(error)}") from error
+            raise RunError(f"{name} started no job: {in_one_line(error)}") from error
         for job in unseen:
             if job not in lost:
                 self._ended(job)

@@ -1,5 +1,6 @@
 """What watches a run: its console, its records, its figures, its interruption."""
 
+from hymenoptera.callbacks.calibration import CheckpointCalibration
 from hymenoptera.callbacks.checkpoints import LastCheckpoint, ResumedBest
 from hymenoptera.callbacks.console import EpochTable, quiet_libraries
 from hymenoptera.callbacks.evaluation import Evaluation, evaluation_of
@@ -15,6 +16,7 @@ from hymenoptera.callbacks.tensorboard import AugmentedImages, TensorBoard
 
 __all__ = [
     "AugmentedImages",
+    "CheckpointCalibration",
     "Embeddings",
     "EpochTable",
     "Evaluation",

@@ -23,6 +23,7 @@ Batch = list[NDArray[Any]]  # logits (B, C), labels (B,), and features (B, D) if
 class EvaluationResult(Predictions):
     """Predictions for the images of one split, in its order."""
 
+    logits: NDArray[np.float32]  # (N, C)
     features: NDArray[np.float32] | None  # (N, D), what the head was given, if a callback needs it
     folder: Path  # where predictions.csv was written
 
@@ -83,6 +84,7 @@ class Evaluation(pl.Callback):
             labels=labels,
             probabilities=probabilities,
             names=_names(trainer, split, len(labels)),
+            logits=logits,
             features=features[0] if features else None,
             folder=Path(self._folder or trainer.default_root_dir),
         )

@@ -6,14 +6,13 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from PIL import ImageOps
-from pytorch_lightning.strategies import DDPStrategy
 from torch.utils.tensorboard import SummaryWriter
 
 from hymenoptera.callbacks.evaluation import EvaluationResult, evaluation_of
 from hymenoptera.callbacks.history import history_of
+from hymenoptera.callbacks.lookup import readable_samples
 from hymenoptera.callbacks.tensorboard import tensorboards
 from hymenoptera.data.preprocessing import as_images
-from hymenoptera.data.samples import Samples
 from hymenoptera.models import ImageClassifier
 from hymenoptera.models.grad_cam import GradCam
 from hymenoptera.reports import figures
@@ -84,7 +83,7 @@ class GradCamImages(AfterEvaluation):
         self.correct = correct
 
     def draw(self, trainer: pl.Trainer, result: EvaluationResult, writer: Writer) -> None:
-        model, samples = trainer.lightning_module, _samples(trainer)
+        model, samples = trainer.lightning_module, readable_samples(trainer)
         if samples is None or not isinstance(model, ImageClassifier):
             return
         prepare = model.preprocessing.eval_transform()
@@ -129,7 +128,7 @@ class Embeddings(AfterEvaluation):
         self.side_px = side_px
 
     def draw(self, trainer: pl.Trainer, result: EvaluationResult, writer: Writer) -> None:
-        samples, features = _samples(trainer), result.features
+        samples, features = readable_samples(trainer), result.features
         if writer is None or samples is None or features is None:
             return
         total = len(result.labels)
@@ -150,13 +149,6 @@ class Embeddings(AfterEvaluation):
             tag="validation",
             metadata_header=["image", "label", "prediction", "outcome", "loss"],
         )
-
-
-def _samples(trainer: pl.Trainer) -> Samples | None:
-    """The validation images, if they can be read again and this process has the whole model."""
-    samples = getattr(trainer.datamodule, "val", None)  # type: ignore[attr-defined]
-    is_whole = trainer.world_size == 1 or isinstance(trainer.strategy, DDPStrategy)
-    return samples if is_whole and isinstance(samples, Samples) else None
 
 
 def _epoch(trainer: pl.Trainer) -> int:

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor
 
+from hymenoptera.callbacks.calibration import CheckpointCalibration
 from hymenoptera.callbacks.evaluation import evaluation_of
 from hymenoptera.callbacks.feature_cache import FeatureCache
 from hymenoptera.callbacks.lookup import callback_of
@@ -81,7 +82,9 @@ class RunRecord(pl.Callback):
         self.summary.device = self.metadata["device"] = _device(trainer, pl_module)
         self.summary.model = _model(trainer, pl_module)
         features = callback_of(trainer, FeatureCache)
-        self.summary.features = None if features is None else features.counts
+        if features is not None and features.counts is not None:
+            measured = {"bf16": features.bf16, "ms_per_image": features.ms_per_image}
+            self.summary.features = {**features.counts, **measured}
         cache = getattr(trainer.datamodule, "image_cache_summary", None)  # type: ignore[attr-defined]
         self.summary.image_cache = cache() if cache is not None else None
         if trainer.is_global_zero:
@@ -131,6 +134,8 @@ class RunRecord(pl.Callback):
             **({} if result is None else accuracy_summary(result.labels, result.probabilities)),
         }
         setattr(self.summary, "best" if split == "val" else "test", entry)
+        if (calibration := callback_of(trainer, CheckpointCalibration)) is not None:
+            self.summary.calibration = calibration.summary
 
     def write(self, status: str, error: str | None = None) -> Summary:
         """Write summary.json; of a resumed run, together with what was recorded before."""
@@ -194,6 +199,7 @@ def _model(trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]
         "head_is_new": getattr(pl_module, "head_is_new", None),
         "input_px": getattr(preprocessing, "crop_px", None),
         "parameter_count": sum(p.numel() for p in pl_module.parameters()),
+        "size_mb": sum(t.nbytes for t in pl_module.state_dict().values()) / 1e6,
         "trained": [
             {"name": name, "parameter_count": count, "first_epoch": first_epoch, "lr": lr}
             for (name, first_epoch, lr), count in parts.items()

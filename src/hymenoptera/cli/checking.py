@@ -12,16 +12,16 @@ import torch
 from PIL import Image
 from torchvision.models import get_model_weights
 
-from hymenoptera.cli.embedding import embed
 from hymenoptera.cli.label_errors import suspected_label_errors
 from hymenoptera.cli.near_duplicates import NO_HASHES, SIDE_PX, Hashes, hashes_of, near_duplicates
+from hymenoptera.data.features import embed
 from hymenoptera.data.folders import class_folders, find_samples, find_splits
 from hymenoptera.data.images import UNREADABLE, is_hidden, open_image, upright_rgb, why_unreadable
 from hymenoptera.data.manifest import in_threads
 from hymenoptera.data.samples import FileSamples
 from hymenoptera.errors import ConfigError
 from hymenoptera.files import file_sha256
-from hymenoptera.models.backbones import build_backbone
+from hymenoptera.models.backbones import TIMM, build_backbone
 
 MIN_PER_CLASS = 10  # images of a class, below which labels are not checked
 SAME_FORMAT = {"MPO": "JPEG", "DIB": "BMP"}  # a camera's MPO is a JPEG with another behind it
@@ -177,7 +177,8 @@ def _label_errors(
     labels = np.array([classes.index(file.label) for file in files])
     samples = FileSamples(root, [file.name for file in files], labels)
     device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
-    batches = embed(built.network, built.preprocessing, samples, device)
+    network = built.network.to(device).to(memory_format=torch.channels_last)
+    batches = embed(network, built.preprocessing, samples)
     suspects = suspected_label_errors(torch.cat(list(batches)).double().numpy(), labels)
     found = [
         {"path": files[i].name, "label": files[i].label, "suggested": classes[c], "score": score}
@@ -191,5 +192,7 @@ def _weights_here(backbone: str) -> str:
     named = os.environ.get("HYMENOPTERA_WEIGHTS")
     if named and Path(named).expanduser().is_file():
         return named
+    if backbone.startswith(TIMM):
+        return "none"
     file = get_model_weights(backbone).DEFAULT.url.rpartition("/")[2]
     return "imagenet" if (Path(torch.hub.get_dir()) / "checkpoints" / file).is_file() else "none"

@@ -1,4 +1,4 @@
-"""Commands that use a checkpoint: predict, evaluate, export, serve."""
+"""Commands that use a checkpoint: predict, suggest, evaluate, calibrate, export, serve."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -23,6 +23,7 @@ from hymenoptera.errors import ConfigError
     "hymenoptera predict runs/TIME ant.jpg ~/images",
     "hymenoptera predict runs/TIME 'photos/**/*.jpg' --format csv --output predictions.csv",
     "hymenoptera predict best.ckpt ~/images --gallery gallery.html --grad-cam",
+    "hymenoptera predict runs/TIME ~/images --coverage 0.95",
     "find . -name '*.jpg' | hymenoptera predict runs/TIME - --format jsonl",
 )
 def predict(
@@ -38,26 +39,27 @@ def predict(
     grad_cam: Annotated[
         bool, typer.Option("--grad-cam", help="Show in the gallery what each prediction rests on.")
     ] = False,
+    coverage: Annotated[
+        float | None, typer.Option(help="Say unsure, so that this share of answers is right.")
+    ] = None,
     device: Device = "auto",
 ) -> int:
     """Classify images.
 
-    A row each, on stdout or in a file, with the classes and their probabilities. An image that
-    cannot be read is a row with the reason; the exit status is then 1.
+    A row each, on stdout or in a file, with the classes and their probabilities, and whether the
+    image is like those that the checkpoint was trained on. With --coverage 0.95 the answer is a
+    set of classes that has the right one for 95 % of such images: unsure, if it is not one class.
+    An image that cannot be read is a row with the reason; the exit status is then 1.
     """
     if grad_cam and gallery is None:
         raise ConfigError("--grad-cam is drawn in a gallery: name one with --gallery FILE.html.")
     from hymenoptera.data.images import find_images
 
-    images: Iterable[str] = find_images(paths)
-    if "-" not in paths:
-        images = list(images)
-        if not images:
-            raise ConfigError(f"{', '.join(paths)}: there are no images in it.")
+    images: Iterable[str] = find_images(paths) if "-" in paths else _images_in(*paths)
     from hymenoptera.cli.predicting import predict_paths
     from hymenoptera.models import Predictor
 
-    predictor = Predictor(checkpoint, device)
+    predictor = Predictor(checkpoint, device, coverage=coverage)
     all_read = predict_paths(predictor, images, form, top_k, output, gallery, grad_cam=grad_cam)
     return 0 if all_read else 1
 
@@ -123,6 +125,70 @@ def export(
         err=True,
     )
     show_result(exported["snippet"])
+
+
+@command(
+    "hymenoptera suggest runs/TIME ~/unlabelled --count 20",
+    "hymenoptera suggest runs/TIME ~/unlabelled --gallery first.html --output first.csv",
+)
+def suggest(
+    checkpoint: Checkpoint,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Unlabelled images.")],
+    count: Annotated[int, typer.Option(min=1, help="How many to label first.")] = 20,
+    output: Output = None,
+    gallery: Page = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Say which of many unlabelled images to label first.
+
+    Those that the classifier is least sure of, the least sure first. Images that are unlike the
+    training images are listed apart: they may be of no class at all. Of near-duplicates one is
+    enough.
+    """
+    images = _images_in(str(folder))
+    from hymenoptera.cli.suggesting import suggest_images, write_suggestions
+    from hymenoptera.models import Predictor
+
+    predictor = Predictor(checkpoint, device)
+    rows = suggest_images(predictor, images, count)
+    write_suggestions(rows, predictor, output, gallery, as_json=as_json)
+
+
+def _images_in(*paths: str) -> list[str]:
+    from hymenoptera.data.images import find_images
+
+    if images := list(find_images(paths)):
+        return images
+    raise ConfigError(f"{', '.join(paths)}: there are no images in it.")
+
+
+@command("hymenoptera calibrate runs/TIME")
+def calibrate(
+    checkpoint: Checkpoint,
+    unfamiliar_share: Annotated[
+        float, typer.Option(min=0, max=1, help="Of such images, that may be called unfamiliar.")
+    ] = 0.05,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Add to a checkpoint what its predictions are worth.
+
+    A run does so at its end; this is for checkpoints from before, and for another share of
+    unfamiliar images. Weights and predicted classes stay as they are.
+    """
+    from hymenoptera.cli.evaluation import calibrate as calibrate_checkpoint
+
+    found = calibrate_checkpoint(checkpoint, device, unfamiliar_share)
+    if as_json:
+        show_result(found)
+        return
+    typer.echo(
+        f"temperature  {found['temperature']:.2f}: calibration error {found['error_before']:.3f} "
+        f"before, {found['error_after']:.3f} after (cross-fitted)\n"
+        f"coverage     up to {int(1000 * found['max_coverage']) / 1000:g}\n"
+        f"familiarity  by {found['training_images'] or 'no'} training images"
+    )
 
 
 @command("hymenoptera serve runs/TIME", "hymenoptera serve best.ckpt --host 0.0.0.0 --port 8080")

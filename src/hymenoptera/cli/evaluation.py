@@ -2,25 +2,31 @@
 
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytorch_lightning as pl
 
-from hymenoptera.callbacks import Evaluation, evaluation_of, quiet_libraries
+from hymenoptera.callbacks import (
+    CheckpointCalibration,
+    Evaluation,
+    evaluation_of,
+    quiet_libraries,
+)
 from hymenoptera.callbacks.evaluation import EvaluationResult
 from hymenoptera.cli.description import record_of
 from hymenoptera.config.instantiate import check_targets, instantiate
 from hymenoptera.data import ImageDataModule
 from hymenoptera.data.folders import class_folders, find_samples, find_splits
 from hymenoptera.data.samples import Found
-from hymenoptera.errors import ConfigError, nearest
+from hymenoptera.errors import ConfigError, RunError, nearest
 from hymenoptera.models import Predictor
 from hymenoptera.models.checkpoint import KEY, read_checkpoint
 from hymenoptera.reports.metrics import measure
 from hymenoptera.reports.record import accuracy_summary, read_summary, write_summary
-from hymenoptera.reports.runs import find_checkpoint
+from hymenoptera.reports.runs import find_checkpoint, run_of
 
 
 def evaluate(
@@ -67,8 +73,35 @@ def test_best(folder: Path) -> None:
     write_summary(folder, summary)
 
 
+def calibrate(path: Path, device: str = "auto", unfamiliar_share: float = 0.05) -> dict[str, Any]:
+    """Calibrate a checkpoint on the images of its run, as a run does at its end.
+
+    Returns:
+        What the run's record has of it, which gets it too: `reports.record.Summary.calibration`.
+
+    Raises:
+        ConfigError: no such checkpoint or device, or no such images.
+        RunError: the file cannot be written.
+    """
+    predictor = Predictor(path, device)
+    datamodule = run_data(predictor.metadata, "train")
+    calibration = CheckpointCalibration(unfamiliar_share, path)
+    with TemporaryDirectory() as place:
+        _evaluate(predictor, datamodule, "val", place, [calibration])
+    if calibration.summary is None:
+        raise RunError(f"{path} could not be calibrated.")
+    if (run := run_of(path)) is not None and (summary := record_of(path)) is not None:
+        summary.calibration = calibration.summary
+        write_summary(run, summary)
+    return calibration.summary
+
+
 def _evaluate(
-    predictor: Predictor, datamodule: ImageDataModule, split: str, folder: str | Path
+    predictor: Predictor,
+    datamodule: ImageDataModule,
+    split: str,
+    folder: str | Path,
+    callbacks: Sequence[pl.Callback] = (),
 ) -> tuple[EvaluationResult, float]:
     """The result and the loss; the predictions are written into the folder."""
     quiet_libraries()
@@ -80,7 +113,7 @@ def _evaluate(
         enable_checkpointing=False,
         enable_progress_bar=sys.stderr.isatty(),
         enable_model_summary=False,
-        callbacks=[Evaluation(folder)],
+        callbacks=[Evaluation(folder), *callbacks],
     )
     run = trainer.validate if split == "val" else trainer.test
     run(predictor.classifier, datamodule=datamodule, verbose=False)
@@ -143,5 +176,5 @@ def _folder_data(folder: Path, classes: list[str], split: str) -> ImageDataModul
     datamodule = _FolderDataModule(place, classes)
     datamodule.setup()
     for name, reason in datamodule.skipped.items():
-        raise ConfigError(f"--data {place}: {name} cannot be read ({reason}). Mend or remove it.")
+        raise ConfigError(f"--data {place}: {name} cannot be read ({reason}). Repair or remove it.")
     return datamodule

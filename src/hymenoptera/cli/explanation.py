@@ -3,22 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from PIL import Image
-from torch import Tensor
-from torch.nn.functional import normalize
 
-from hymenoptera.cli.embedding import embed
-from hymenoptera.cli.evaluation import run_data
+from hymenoptera.cli.training_images import TrainingImages
 from hymenoptera.data.preprocessing import as_images
-from hymenoptera.errors import ConfigError
 from hymenoptera.models import Predictor
-from hymenoptera.models.checkpoint import KEY, read_checkpoint
 from hymenoptera.models.grad_cam import GradCam
 from hymenoptera.reports.images import data_uri, overlay
-
-NEAREST = 5  # training images that are shown
-SIDE_PX = 240  # of such an image
 
 
 @dataclass(frozen=True)
@@ -26,9 +17,11 @@ class Explanation:
     """What is shown of an image; images as data URIs."""
 
     probabilities: list[tuple[str, float]]  # by class, the highest first
+    is_familiar: bool | None  # see `models.Prediction`
+    familiarity: float | None
     seen: str  # the image as the network sees it
     heat_map: str  # what the prediction rests on, over that image
-    nearest: list[tuple[str, str]]  # training images, with label and cosine of the embeddings
+    nearest: list[tuple[str, str]]  # training images, with label and cosine of the features
 
 
 class Explainer:
@@ -37,17 +30,11 @@ class Explainer:
     def __init__(self, checkpoint: Path, device: str) -> None:
         self._predictor = Predictor(checkpoint, device)
         self._classifier = self._predictor.classifier
-        self._device = next(self._classifier.parameters()).device
         self._grad_cam = GradCam(self._classifier)
-        self.missing: str | None = None
-        try:
-            self._samples = run_data(read_checkpoint(checkpoint).get(KEY, {}), "train").train
-        except ConfigError as error:
-            self.missing = str(error)
-            return
-        network, preprocessing = self._classifier.backbone, self._classifier.preprocessing
-        embeddings = embed(network, preprocessing, self._samples, self._device)
-        self._embeddings = normalize(torch.cat(list(embeddings)), dim=1)  # (N, D)
+        self._training_images = TrainingImages(self._predictor.metadata)
+        self.missing = None
+        if "familiar" not in self._predictor.says:
+            self.missing = f"`hymenoptera calibrate {checkpoint}` adds what is needed for it."
 
     def __call__(self, image: Image.Image) -> Explanation:
         """Explain an RGB image."""
@@ -57,20 +44,9 @@ class Explainer:
         (heat_map,) = self._grad_cam(batch.images)
         return Explanation(
             list(prediction.probabilities.items()),
+            prediction.is_familiar,
+            prediction.familiarity,
             data_uri(seen),
             data_uri(overlay(seen, heat_map.numpy())),
-            [] if self.missing else self._nearest(batch.images),
+            self._training_images.shown(prediction.nearest),
         )
-
-    @torch.inference_mode()
-    def _nearest(self, images: Tensor) -> list[tuple[str, str]]:
-        embedding = self._classifier.features(images.to(self._device)).float().cpu()  # (1, D)
-        similarities = (self._embeddings @ normalize(embedding).T).squeeze(1)  # (N,)
-        values, rows = torch.topk(similarities, min(NEAREST, len(similarities)))
-        nearest = []
-        for row, value in zip(rows.tolist(), values.tolist(), strict=True):
-            image = self._samples.read(row)
-            image.thumbnail((SIDE_PX, SIDE_PX))
-            label = self._classifier.classes[self._samples.labels[row]]
-            nearest.append((data_uri(image), f"{label}, {value:.2f}"))
-        return nearest

@@ -9,7 +9,7 @@ from torch import Tensor
 from hymenoptera.data.images import find_images
 from hymenoptera.errors import ConfigError
 from hymenoptera.models import Predictor
-from hymenoptera.models.checkpoint import KEY, load_classifier, read_checkpoint
+from hymenoptera.models.checkpoint import load_classifier
 from hymenoptera.models.export import FORMATS, ExportFormat, check_packages, export, snippet
 
 MAX_IMAGES = 8  # that a file is compared on
@@ -30,9 +30,10 @@ def export_checkpoint(
     # a device such as /dev/null has no suffix; elsewhere torch, for one, goes by it
     if file.suffix != suffix and (file.is_file() or not file.exists()):
         raise ConfigError(f"--output {file}: the name of a file in that format ends in {suffix}.")
-    root = folder or read_checkpoint(path).get(KEY, {}).get("data", {}).get("root")
-    images = _real_images(Predictor(path, "cpu"), Path(root).expanduser() if root else None)
-    difference = export(load_classifier(path), form, file, images)
+    predictor = Predictor(path, "cpu")
+    root = folder or predictor.metadata.get("data", {}).get("root")
+    images = _real_images(predictor, Path(root).expanduser() if root else None)
+    difference = export(load_classifier(path), form, file, images, predictor.calibration)
     return {
         "file": str(file),
         "format": form,

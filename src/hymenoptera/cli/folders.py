@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from hymenoptera.cli.application import Checkpoint, Json, Page, Run, command, show_result
-from hymenoptera.errors import ConfigError, nearest
+from hymenoptera.errors import ConfigError
 
 
 @command("hymenoptera check ~/images", "hymenoptera check data --page check.html")
@@ -28,10 +28,10 @@ def check(
     Counts, unreadable and other files, duplicates, suspected label errors. The exit status is 1
     where something was found that spoils a result, such as an image in two splits.
     """
-    from hymenoptera.config.schema import BACKBONES
+    from hymenoptera.config.schema import BACKBONE
 
-    if model not in BACKBONES:
-        raise ConfigError(f"--model {model}: there is no such model. {nearest(model, BACKBONES)}")
+    if (fault := BACKBONE.fault(model)) is not None:
+        raise ConfigError(f"--model {model}: {fault}")
     if weights not in ("auto", "imagenet", "none") and not Path(weights).expanduser().is_file():
         raise ConfigError(f"--weights {weights}: there is no such file.")
     from hymenoptera.cli.checking import check_data_set
@@ -42,6 +42,34 @@ def check(
         write_check_page(result, page)
     show_result(result if as_json else check_text(result))
     return 1 if result["spoils"] else 0
+
+
+@command(
+    "hymenoptera backbones",
+    "hymenoptera backbones 'timm/convnextv2*'",
+    "hymenoptera backbones resnet18 --json",
+)
+def backbones(
+    pattern: Annotated[
+        str, typer.Argument(metavar="[PATTERN]", help="A 'glob' or a part of the name.")
+    ] = "[!t]*",
+    as_json: Json = False,
+) -> None:
+    """List networks for model.backbone: parameters, input size, licence and source of the weights.
+
+    Without a pattern those of torchvision; timm's 1,300 have names that begin with timm/.
+    """
+    from hymenoptera.cli.backbones import find_backbones
+    from hymenoptera.reports.tables import format_table
+
+    found = find_backbones(pattern)
+    if as_json:
+        show_result(found)
+        return
+    rows = [["name", "M parameters", "px", "licence", "weights"]]
+    for one in found:
+        rows.append(["" if value is None else str(value) for value in one.values()])
+    show_result(format_table(rows))
 
 
 @command("hymenoptera show runs/TIME", "hymenoptera show runs/TIME/checkpoints/last.ckpt --json")

@@ -76,11 +76,23 @@ def _by_key(*table: tuple[Kind, str]) -> dict[str, Kind]:
     return {key: kind for kind, keys in table for key in keys.split()}
 
 
-BACKBONES = (
-    *("resnet18", "resnet34", "resnet50", "mobilenet_v3_small"),
-    *("efficientnet_b0", "convnext_tiny", "vit_b_16"),
-)
+# of torchvision, which takes seconds to import
+BACKBONES = """
+    alexnet convnext_base convnext_large convnext_small convnext_tiny densenet121 densenet161
+    densenet169 densenet201 efficientnet_b0 efficientnet_b1 efficientnet_b2 efficientnet_b3
+    efficientnet_b4 efficientnet_b5 efficientnet_b6 efficientnet_b7 efficientnet_v2_l
+    efficientnet_v2_m efficientnet_v2_s googlenet inception_v3 maxvit_t mnasnet0_5 mnasnet0_75
+    mnasnet1_0 mnasnet1_3 mobilenet_v2 mobilenet_v3_large mobilenet_v3_small regnet_x_16gf
+    regnet_x_1_6gf regnet_x_32gf regnet_x_3_2gf regnet_x_400mf regnet_x_800mf regnet_x_8gf
+    regnet_y_128gf regnet_y_16gf regnet_y_1_6gf regnet_y_32gf regnet_y_3_2gf regnet_y_400mf
+    regnet_y_800mf regnet_y_8gf resnet101 resnet152 resnet18 resnet34 resnet50 resnext101_32x8d
+    resnext101_64x4d resnext50_32x4d shufflenet_v2_x0_5 shufflenet_v2_x1_0 shufflenet_v2_x1_5
+    shufflenet_v2_x2_0 squeezenet1_0 squeezenet1_1 swin_b swin_s swin_t swin_v2_b swin_v2_s
+    swin_v2_t vgg11 vgg11_bn vgg13 vgg13_bn vgg16 vgg16_bn vgg19 vgg19_bn vit_b_16 vit_b_32
+    vit_h_14 vit_l_16 vit_l_32 wide_resnet101_2 wide_resnet50_2
+""".split()  # noqa: SIM905 # 80 names
 ANYTHING = Kind(check=lambda value: True)  # the class that takes the value checks it
+BACKBONE = Kind(check=lambda value: str(value).startswith("timm/"), words=tuple(BACKBONES))
 SWITCH = _one_of(True, False)
 SWITCH_OR_NULL = _one_of(True, False, None)
 TEXT = Kind("a text that is not empty", lambda value: isinstance(value, str) and value.strip() > "")
@@ -92,6 +104,11 @@ SHARE = _number("above 0 and 1 or less", lambda value: 0 < value <= 1)
 PART = _number("of 0 or more and below 1", lambda value: 0 <= value < 1)
 CROP_SCALE = Kind(
     "two numbers above 0 and 1 or less, the smaller one first, such as [0.08,1.0]", _is_crop_scale
+)
+CLASS_WEIGHTS = Kind(
+    "null, balanced, or a list of numbers above 0, one a class: [1,2.5]",
+    lambda value: isinstance(value, list) and all(_is_number(w) and w > 0 for w in value),
+    ("balanced", None),
 )
 UNFREEZE_EPOCHS = Kind(
     "an epoch from 1 for all stages, or a list of them for the topmost first: [1,3]",
@@ -125,11 +142,14 @@ RULES = _by_key(
     (SWITCH, "report transfer.cache sweep.pruning optimizer.nesterov"),
     (_one_of(False, True, "cuda_graphs"), "compile model.compile"),
     (_one_of("auto", True, False), "channels_last model.channels_last"),
+    (_one_of("auto", True, False), "transfer.bf16 model.frozen_bf16"),
+    (CLASS_WEIGHTS, "loss.class_weights model.class_weights"),
+    (_one_of("shuffle", "balanced"), "data.sampler"),
     (_one_of("grid", "optuna"), "sweep.search"),
     (_one_of("fail", "skip"), "data.on_error"),
     (_one_of("auto", "none", "ram"), "data.cache"),
     (_one_of("auto", "cpu", "device"), "data.augment_on"),
-    (_one_of(*BACKBONES), "model.backbone"),
+    (BACKBONE, "model.backbone"),
     (_one_of(None), "find_lr"),
     (TEXT, "data._target_ data.source data.folder data.file data.path data.hub_folder"),
     (TEXT, "data.image_column data.label_column"),
@@ -142,9 +162,9 @@ RULES = _by_key(
     (_whole(0), "seed data.seed model.seed data.split_seed data.drawing_seed"),
     (_whole(0, None), "transfer.views data.views data.fold"),
     (_whole(0, "auto"), "data.num_workers"),
-    (_whole(1), "data.batch_size data.eval_batch_size data.train_per_class data.val_per_class"),
+    (_whole(1), "data.batch_size data.eval_batch_size data.val_per_class"),
     (_whole(1), "scheduler.step_size"),
-    (_whole(1, None), "sweep.trials"),
+    (_whole(1, None), "data.train_per_class sweep.trials"),
     (_whole(2, None), "data.folds"),
     (_whole(20), "find_lr.steps"),
     (_whole(32), "data.size_px"),
@@ -153,7 +173,7 @@ RULES = _by_key(
     (POSITIVE, "optimizer.lr find_lr.min_lr find_lr.max_lr"),
     (NOT_NEGATIVE, "loss.mixup model.mixup loss.cutmix model.cutmix optimizer.weight_decay"),
     (FRACTION, "data.flip_probability optimizer.momentum scheduler.warmup_fraction"),
-    (SHARE, "transfer.lr_decay model.lr_decay scheduler.gamma"),
+    (SHARE, "data.train_fraction transfer.lr_decay model.lr_decay scheduler.gamma"),
     (PART, "loss.label_smoothing model.label_smoothing data.test_fraction"),
     (_number("above 0 and below 1", lambda value: 0 < value < 1), "data.val_fraction"),
     (CROP_SCALE, "data.crop_scale"),

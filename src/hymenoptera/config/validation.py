@@ -1,6 +1,7 @@
 """Checks a config before any work: its keys and values, their combinations, and files it names."""
 
 from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,13 @@ def _conflicts(config: Mapping[str, Any], launcher: str | None) -> Iterator[str]
             f"transfer.unfreeze_epochs={shown(epochs)}: epoch {last} is past the last one, "
             f"trainer.max_epochs={max_epochs}."
         )
+    backbone = str(config["model"].get("backbone"))
+    if backbone.startswith("timm/") and find_spec("timm") is None:
+        yield f"model.backbone={backbone} needs the extra timm: pip install 'hymenoptera[timm]'."
+    if data.get("sampler") == "balanced" and loss["class_weights"] == "balanced":
+        yield "data.sampler=balanced and loss.class_weights=balanced do the same twice: set one."
+    if data.get("train_fraction", 1) != 1 and data.get("train_per_class") and is_ours(data):
+        yield "data.train_fraction and data.train_per_class: set one of them."
     mixes = loss["mixup"] or loss["cutmix"]
     if mixes and epochs == [] and transfer["cache"] and transfer["views"] is not None:
         yield "loss.mixup and loss.cutmix mix no cached features: set transfer.cache=false."

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pytorch_lightning as pl
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset
@@ -17,9 +18,9 @@ from hymenoptera.data.dataset import FeatureDataset, ImageDataset, make_loader
 from hymenoptera.data.image_cache import ImageCache, image_cache
 from hymenoptera.data.manifest import write_manifest
 from hymenoptera.data.preprocessing import IMAGENET, Preprocessing
-from hymenoptera.data.samples import Found, Samples, hash_of, without_unreadable
+from hymenoptera.data.samples import MAX_HASHED, Found, Samples, hash_of, without_unreadable
 from hymenoptera.data.sampling import EpochBatches, EpochKeys
-from hymenoptera.data.splits import divide
+from hymenoptera.data.splits import divide, fewer
 from hymenoptera.errors import ConfigError
 
 
@@ -42,6 +43,11 @@ class ImageDataModule(pl.LightningDataModule):
         folds: into how many parts the training images are split; None for none.
         fold: which of them validates, from 0.
         split_seed: of all splits, which do not follow `seed`.
+        train_fraction: share of each class's training images that are used; a smaller part lies in
+            every larger one.
+        train_per_class: how many images of each class, in place of a share.
+        sampler: "shuffle" for each training image once an epoch; "balanced" for as many of each
+            class, those of a small class several times and some of a large one not at all.
         on_error: "fail" at an unreadable image, before the run begins; or "skip" the image.
         crop_scale: share of an image's area that RandomResizedCrop keeps, from and to.
         flip_probability: how often a training image is mirrored.
@@ -75,6 +81,9 @@ class ImageDataModule(pl.LightningDataModule):
         folds: int | None = None,
         fold: int | None = None,
         split_seed: int = 0,
+        train_fraction: float = 1.0,
+        train_per_class: int | None = None,
+        sampler: Literal["shuffle", "balanced"] = "shuffle",
         on_error: Literal["fail", "skip"] = "fail",
         crop_scale: Sequence[float] = (0.08, 1.0),
         flip_probability: float = 0.5,
@@ -92,12 +101,14 @@ class ImageDataModule(pl.LightningDataModule):
         self.skipped = {}
         self._split: dict[str, Any] = {"val_fraction": val_fraction, "test_fraction": test_fraction}
         self._split |= {"folds": folds, "fold": fold, "split_seed": split_seed}
-        self._on_error, self._num_workers = on_error, num_workers
+        self._fewer = {"fraction": train_fraction, "per_class": train_per_class}
+        self._on_error, self._num_workers, self._sampler = on_error, num_workers, sampler
         self._preprocessing = preprocessing
         # how many views the epochs take turns with; the plain image counts as one
         self._turns = None if views is None else max(1, views)
         self._is_set_up = False
         self._features: dict[str, ImageDataset] = {}
+        self.train_features: Tensor | None = None
         self._image_cache: ImageCache | None = None
         self._cached_for: Preprocessing | None = None
         self._resumed: dict[str, Any] = {}
@@ -117,13 +128,17 @@ class ImageDataModule(pl.LightningDataModule):
         if not found.is_verified:
             splits, self.skipped = without_unreadable(splits)
         self.train, self.val, self.test = splits
+        self._left_out = self.train.select([])
+        if self._fewer != {"fraction": 1.0, "per_class": None}:
+            own: dict[str, Any] = {**self._fewer, "split_seed": self._split["split_seed"]}
+            self.train, self._left_out = fewer(self.train, self.classes, **own)
         place = self.root or "The data set"
         if self.skipped and self._on_error == "fail":
             named = [f"{name} ({why})" for name, why in self.skipped.items()]
             raise ConfigError(
                 f"{place}: {len(named)} of the images cannot be read: "
                 f"{'; '.join(named[:3])}{'; ...' * (len(named) > 3)}.\n"
-                "Mend or remove them, or leave them out with data.on_error=skip."
+                "Repair or remove them, or leave them out with data.on_error=skip."
             )
         if not len(self.train) or not len(self.val):
             raise ConfigError(f"{place}: there is no image to train or to validate on.")
@@ -140,11 +155,13 @@ class ImageDataModule(pl.LightningDataModule):
         return {
             "root": None if self.root is None else str(self.root.resolve()),
             **self._hashes,
+            "all_manifest_hash": self.all_manifest_hash,
             "test_manifest_hash": hash_of(self.test) if len(self.test) else None,
             "classes": self.classes,
             **counts,
             "classes_missing_in_val": [name for name in self.classes if not validated[name]],
             "split": self._split,
+            "train_left_out": len(self._left_out),
             "ignored": self.ignored,
             "skipped": self.skipped,
         }
@@ -185,7 +202,9 @@ class ImageDataModule(pl.LightningDataModule):
             plain: (R, D) float32, of `plain_loader`'s images.
             augmented: (V * N, D) float32, of `augmented_loader`'s; None where there are none.
         """
-        train_rows, val_rows = np.split(self._by_name.argsort(), [len(self.train)])
+        ends = np.cumsum([len(self.train), len(self.val)])
+        train_rows, val_rows, _ = np.split(self._by_name.argsort(), ends)
+        self.train_features = plain[train_rows]
         train = FeatureDataset(plain, train_rows, self.train.labels)
         if augmented is not None:
             train = FeatureDataset(augmented, np.arange(len(self.train)), self.train.labels)
@@ -210,8 +229,11 @@ class ImageDataModule(pl.LightningDataModule):
         return self._plain_loader(self._plain(self.val))
 
     def plain_loader(self) -> DataLoader[Any]:
-        """All images to train and validate on as validation has them, each once, by name."""
-        both: Dataset[Any] = ConcatDataset([self._plain(self.train), self._plain(self.val)])
+        """All images to train and validate on as validation has them, each once, by name.
+
+        Those that a smaller training set leaves out are among them, if there are not very many.
+        """
+        both: Dataset[Any] = ConcatDataset([self._plain(part) for part in self._computed])
         order: Any = self._by_name
         return self._plain_loader(Subset(both, order))
 
@@ -256,7 +278,7 @@ class ImageDataModule(pl.LightningDataModule):
     def _check_resumed(self) -> None:
         if not (then := self._resumed):
             return
-        changed = [name for name, now in self._order().items() if then[name] != now]
+        changed = [name for name, now in self._order().items() if then.get(name, now) != now]
         if "manifest_hash" in changed or "val_manifest_hash" in changed:
             raise ConfigError(
                 f"{self.root or 'The data set'}: these are not the images of the run that is "
@@ -273,7 +295,7 @@ class ImageDataModule(pl.LightningDataModule):
 
     def _order(self) -> dict[str, Any]:
         order = {"batch_size": self.batch_size, "world_size": self._rank_and_size[1]}
-        return {**order, "seed": self.seed, **self._hashes}
+        return {**order, "seed": self.seed, "sampler": self._sampler, **self._hashes}
 
     @cached_property
     def _hashes(self) -> dict[str, str]:
@@ -282,9 +304,21 @@ class ImageDataModule(pl.LightningDataModule):
         return {"manifest_hash": both, "val_manifest_hash": hash_of(self.val)}
 
     @cached_property
+    def all_manifest_hash(self) -> str:
+        """The manifest hash of all images that `plain_loader` has, used in this run or not."""
+        is_all = not len(self._left_out)
+        return self._hashes["manifest_hash"] if is_all else hash_of(*self._computed)
+
+    @cached_property
     def _by_name(self) -> NDArray[np.int64]:
-        """(R,) which of the training images, followed by those to validate on, comes first, ..."""
-        return np.concatenate([self.train.names, self.val.names]).argsort(kind="stable")
+        """(R,) which of the images of `_computed`, one after the other, comes first, ..."""
+        return np.concatenate([part.names for part in self._computed]).argsort(kind="stable")
+
+    @property
+    def _computed(self) -> list[Samples]:
+        """The images whose features are computed: for training sets of all sizes at once."""
+        parts = [self.train, self.val, self._left_out]
+        return parts if len(self._left_out) <= MAX_HASHED else parts[:2]
 
     @property
     def _rank_and_size(self) -> tuple[int, int]:
@@ -319,6 +353,11 @@ class ImageDataModule(pl.LightningDataModule):
     ) -> DataLoader[Any]:
         count = len(dataset)
         order: dict[str, Any] = {"seed": self.seed, "views": self._turns if train else 1}
+        if train and self._sampler == "balanced":
+            order["labels"] = torch.as_tensor(self.train.labels)
+            if 0 in (counts := np.bincount(self.train.labels, minlength=len(self.classes))):
+                name = self.classes[int(counts.argmin())]
+                raise ConfigError(f"data.sampler=balanced: there is no training image of {name}.")
         workers = 0 if self._features else self.num_workers
         options: dict[str, Any] = {"workers": workers, "collate_fn": dataset.collate}
         if getattr(self.trainer, "overfit_batches", 0) > 0:

@@ -1,19 +1,36 @@
-"""The feature cache: what a frozen network gives for each image, computed once and kept."""
+"""What a network gives for images, its features; and the cache that keeps a frozen network's."""
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
-from torch import Tensor
+from torch import Tensor, nn
 
+from hymenoptera.data.manifest import in_threads
+from hymenoptera.data.preprocessing import Preprocessing
+from hymenoptera.data.samples import Samples
 from hymenoptera.errors import ConfigError
 from hymenoptera.files import lock, write_file
+
+BATCH_SIZE = 32  # images that `embed` computes together
+
+
+def embed(network: nn.Module, preprocessing: Preprocessing, samples: Samples) -> Iterator[Tensor]:
+    """Batches (B, D) float32 on the CPU of what a network gives for images, in their order."""
+    own, transform = next(network.eval().parameters()), preprocessing.eval_transform()
+    images = in_threads(lambda i: transform(samples.read(i)), range(len(samples)), "features")
+    while batch := list(islice(images, BATCH_SIZE)):
+        inputs = torch.stack(batch).to(own.device, own.dtype, memory_format=torch.channels_last)
+        with torch.inference_mode():
+            features = network(inputs).float().cpu()
+        yield features
 
 
 def cached(

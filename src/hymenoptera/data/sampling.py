@@ -20,6 +20,7 @@ class EpochKeys:
     """The keys of an epoch, each sample once; made when asked for, since a million take 200 MB.
 
     Epochs take turns with the `views` of a sample; where that is None, each has a view of its own.
+    With `labels` (N,) each class has as many keys: samples come several times, or not at all.
     """
 
     def __init__(
@@ -29,9 +30,12 @@ class EpochKeys:
         epoch: int = 0,
         shuffle: bool = False,
         views: int | None = None,
+        labels: Tensor | None = None,
     ) -> None:
         self._view = epoch if views is None else epoch % views
         self._seeds, order = _random(count, seed, epoch)
+        if labels is not None:
+            order = _balanced(labels[order], seed, epoch, order)
         self._indices = order if shuffle else torch.arange(count)
         if views is not None:
             self._seeds = _random(count, seed, self._view)[0][self._indices]
@@ -57,7 +61,7 @@ class EpochBatches(DistributedSampler[list[SampleKey]]):
         batch_size: samples in a process's batch.
         train: shuffle, and deal out samples; otherwise keep the order, and deal out batches.
         seed: of the order and of the augmentation.
-        views: see `EpochKeys`.
+        views: see `EpochKeys`, and likewise labels.
         rank: of the process.
         world_size: how many processes there are.
         first_epoch: where a run begins or is resumed.
@@ -72,6 +76,7 @@ class EpochBatches(DistributedSampler[list[SampleKey]]):
         train: bool = False,
         seed: int = 0,
         views: int | None = None,
+        labels: Tensor | None = None,
         rank: int = 0,
         world_size: int = 1,
         first_epoch: int = 0,
@@ -79,7 +84,7 @@ class EpochBatches(DistributedSampler[list[SampleKey]]):
     ) -> None:
         # all that the base class wants of a data set is its length
         super().__init__(range(count), world_size, rank, shuffle=train, seed=seed)  # type: ignore[arg-type]
-        self.count, self.batch_size, self.views = count, batch_size, views
+        self.count, self.batch_size, self.views, self.labels = count, batch_size, views, labels
         self.epoch = first_epoch  # Lightning calls set_epoch before each epoch but the first
         self._done = {first_epoch: first_batch}
 
@@ -90,7 +95,8 @@ class EpochBatches(DistributedSampler[list[SampleKey]]):
         return -(-self.count // (self.batch_size * self.num_replicas))
 
     def __iter__(self) -> Iterator[list[SampleKey]]:
-        keys = EpochKeys(self.count, self.seed, self.epoch, self.shuffle, self.views)
+        views, labels = self.views, self.labels
+        keys = EpochKeys(self.count, self.seed, self.epoch, self.shuffle, views, labels)
         size, processes = self.batch_size, self.num_replicas
         step, dealt = size * processes, self.count - self.count % processes
         for start in range(self._done.get(self.epoch, 0) * step, len(self) * step, step):
@@ -100,6 +106,18 @@ class EpochBatches(DistributedSampler[list[SampleKey]]):
                 first = start + self.rank * size
                 places = range(first, min(first + size, self.count))
             yield [keys[at] for at in places]
+
+
+def _balanced(labels: Tensor, seed: int, epoch: int, order: Tensor) -> Tensor:
+    """An order (N,) with as many samples of each class, give or take one; `labels` are its own."""
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    classes, chosen = sorted(set(labels.tolist())), []
+    for number, label in enumerate(classes):
+        of_class = order[labels == label]
+        quota = (len(order) + (number + epoch) % len(classes)) // len(classes)
+        chosen.append(of_class.repeat(-(-quota // len(of_class)))[:quota])
+    picked = torch.cat(chosen)
+    return picked[torch.randperm(len(picked), generator=generator)]
 
 
 def _random(count: int, seed: int, epoch: int) -> tuple[Tensor, Tensor]:

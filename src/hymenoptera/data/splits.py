@@ -52,6 +52,39 @@ def divide(
     return [train, val, train.select([]) if test is None else test]
 
 
+def fewer(
+    samples: Samples,
+    classes: list[str],
+    fraction: float = 1.0,
+    per_class: int | None = None,
+    split_seed: int = 0,
+) -> tuple[Samples, Samples]:
+    """A part of the training images, and the others: a smaller part lies in every larger one.
+
+    Args:
+        samples: the training images.
+        classes: names by label.
+        fraction: share of each class, rounded.
+        per_class: how many of each class, in place of a share.
+        split_seed: which they are.
+
+    Raises:
+        ConfigError: a class has too few images, or none would be left of it.
+    """
+    parts = []
+    for name, of_class in _by_class(samples, classes, f"train {split_seed}"):
+        count = round(len(of_class) * fraction) if per_class is None else per_class
+        wanted = f"train_fraction={fraction:g}" if per_class is None else f"train_per_class={count}"
+        if not 0 < count <= len(of_class):
+            raise ConfigError(
+                f"data.{wanted} takes {count} of the {len(of_class)} training images of {name}: "
+                f"of each class it takes one at the least and all at the most."
+            )
+        parts.append(of_class[:count])
+    chosen = np.sort(np.concatenate(parts))
+    return samples.select(chosen), samples.select(np.delete(np.arange(len(samples)), chosen))
+
+
 def _parts(samples: Samples, held_out: Iterator[Indices]) -> tuple[Samples, Samples]:
     """The other images, and those that are held out of each class."""
     is_held_out = np.zeros(len(samples), bool)

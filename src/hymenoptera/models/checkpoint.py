@@ -12,10 +12,12 @@ from lightning_fabric.plugins import TorchCheckpointIO
 
 from hymenoptera.errors import ConfigError, in_one_line
 from hymenoptera.files import new_file
+from hymenoptera.models.calibration import Calibration
 from hymenoptera.models.classifier import ImageClassifier
 from hymenoptera.models.weights import load_without_code
 
 KEY = "hymenoptera"  # where a run's metadata stand in a checkpoint
+CALIBRATION = "calibration"  # where, in these, what its predictions are worth
 SCHEMA_VERSION = 2  # of the metadata
 
 
@@ -62,6 +64,21 @@ def classifier_from(checkpoint: dict[str, Any], path: Path) -> ImageClassifier:
         classifier.on_load_checkpoint(checkpoint)
         classifier.load_state_dict(checkpoint["state_dict"])
     return classifier.eval()
+
+
+def calibration_in(checkpoint: dict[str, Any], path: Path) -> Calibration | None:
+    """What a checkpoint's predictions are worth, see `models.calibration`; None if unknown."""
+    values = checkpoint.get(KEY, {}).get(CALIBRATION)
+    with _damage_explained(path):
+        return None if values is None else Calibration.from_dict(values)
+
+
+def add_calibration(path: Path, calibration: Calibration) -> None:
+    """Write into a checkpoint what its predictions are worth; all else stays as it is."""
+    checkpoint = load_without_code(path)
+    metadata = checkpoint.setdefault(KEY, {"schema_version": SCHEMA_VERSION})
+    metadata[CALIBRATION] = calibration.to_dict()
+    WholeCheckpointIO().save_checkpoint(checkpoint, path)
 
 
 def describe_checkpoint(path: Path) -> dict[str, Any]:

@@ -4,11 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import BaseFinetuning, StochasticWeightAveraging
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MulticlassAccuracy
@@ -17,11 +19,13 @@ from torchvision.transforms import v2
 from hymenoptera.data.preprocessing import Preprocessing
 from hymenoptera.errors import ConfigError
 from hymenoptera.models.backbones import build_backbone
-from hymenoptera.models.exact_mean import ExactMean
+from hymenoptera.models.exact_mean import BalancedAccuracy, ExactMean
+from hymenoptera.models.inference import InferenceNetwork, cpu_has_bf16
 from hymenoptera.models.schedulers import build_scheduler
 from hymenoptera.models.transfer import find_parts, parameter_groups
 
 Batch = Sequence[Tensor]
+UNEQUAL = 1.5  # images of the largest class for one of the smallest, from where recalls count
 TRAIN_METRICS = "train_metrics"  # where a checkpoint holds what an epoch has added up so far
 
 
@@ -48,7 +52,7 @@ class ImageClassifier(pl.LightningModule):
 
     Args:
         classes: names, by label.
-        backbone: torchvision's name of the architecture.
+        backbone: the network's name, see `build_backbone`.
         weights: "imagenet" (downloaded once), "none", or a file: a state dict or a checkpoint.
         image_size: input side in pixels; None for what the weights were trained with.
         unfreeze_epochs: the epoch, from 1, in which each stage of the backbone begins to be
@@ -66,10 +70,14 @@ class ImageClassifier(pl.LightningModule):
             are taken (Zhang et al., "mixup", 2018); 0 for none.
         cutmix: the same for a rectangle of another image (Yun et al., "CutMix", 2019). With both,
             each batch is one or the other.
+        class_weights: of the classes' images in the training loss, by label; "balanced" for the
+            inverse of how many training images a class has, 1 on average over them.
         seed: from which each step's random numbers (dropout, mixup, ...) are derived.
         compile: True for `torch.compile`, "cuda_graphs" to replay CUDA graphs too.
         channels_last: memory format of the convolutions; "auto" for channels last on a GPU and
             whenever nothing is trained, where it is faster.
+        frozen_bf16: whether a backbone of which nothing is ever trained runs in bfloat16 on a CPU;
+            "auto" for where the CPU has it and the Trainer's precision is 32 bit.
         preprocessing: as `Preprocessing.to_dict` gives it; None for that of the weights.
         weights_id: None for that of the weights. A checkpoint holds it and the preprocessing:
             where it is given, no weights are loaded or drawn here, since the checkpoint has all.
@@ -79,6 +87,7 @@ class ImageClassifier(pl.LightningModule):
     """
 
     backbone: nn.Module
+    _class_weights: Tensor | None
     logs_evaluation: bool = True
 
     def __init__(
@@ -95,9 +104,11 @@ class ImageClassifier(pl.LightningModule):
         label_smoothing: float = 0.0,
         mixup: float = 0.0,
         cutmix: float = 0.0,
+        class_weights: Literal["balanced"] | Sequence[float] | None = None,
         seed: int = 0,
         compile: bool | Literal["cuda_graphs"] = False,
         channels_last: bool | Literal["auto"] = False,
+        frozen_bf16: bool | Literal["auto"] = False,
         preprocessing: Mapping[str, Any] | None = None,
         weights_id: str | None = None,
     ) -> None:
@@ -116,11 +127,13 @@ class ImageClassifier(pl.LightningModule):
             self.preprocessing = Preprocessing.from_dict(dict(preprocessing))
         self.weights_id = built.weights_id if weights_id is None else weights_id
         epochs = unfreeze_epochs if isinstance(unfreeze_epochs, int) else [*unfreeze_epochs]
-        self._parts = find_parts(self, epochs, lr_decay)
+        self._parts = find_parts(self, epochs, lr_decay, self.preprocessing.crop_px)
         self._make_optimizer = optimizer or partial(torch.optim.Adam, lr=1e-4)
         self._make_scheduler = scheduler
         self._scheduler_config = dict(scheduler_config or {})
-        self._set_losses(float(label_smoothing), {v2.MixUp: mixup, v2.CutMix: cutmix})
+        self._label_smoothing = float(label_smoothing)
+        self._set_losses({v2.MixUp: mixup, v2.CutMix: cutmix})
+        is_plain = class_weights is None or isinstance(class_weights, str)
         # a checkpoint holds what follows: plain values, from which the classifier is rebuilt
         self.save_hyperparameters(
             ignore=["optimizer", "scheduler", "scheduler_config"], logger=False
@@ -130,13 +143,14 @@ class ImageClassifier(pl.LightningModule):
             weights="none",
             weights_id=self.weights_id,
             unfreeze_epochs=epochs,
+            class_weights=class_weights if is_plain else [*map(float, class_weights or ())],
             preprocessing=self.preprocessing.to_dict(),
             head_is_new=self.head_is_new,
         )
 
-    def _set_losses(self, label_smoothing: float, mixes: dict[Any, float]) -> None:
+    def _set_losses(self, mixes: dict[Any, float]) -> None:
         count = len(self.classes)
-        self._train_criterion = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
+        self.register_buffer("_class_weights", None, persistent=False)
         self._criterion = nn.CrossEntropyLoss(reduction="none")
         chosen = [mix(alpha=float(a), num_classes=count) for mix, a in mixes.items() if a]
         self._mix = v2.RandomChoice(chosen) if chosen else None
@@ -144,15 +158,27 @@ class ImageClassifier(pl.LightningModule):
         accuracy = partial(MulticlassAccuracy, count, average="micro", validate_args=False)
         self._train_loss, self._train_accuracy = MeanMetric(nan_strategy="disable"), accuracy()
         self._eval_loss, self._eval_accuracy = ExactMean(), accuracy()
+        self._eval_balanced, self._logs_balanced = BalancedAccuracy(count), False
         self._compiled: Callable[[Tensor], Tensor] | None = None
         self._groups: list[dict[str, Any]] | None = None
+        self._is_still = False  # whether the backbone is only read until the next `setup`
+        self._copies: list[InferenceNetwork] = []  # in a list, so that it is no part of the model
 
     # What it computes
 
     def features(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) float32, normalised -> (B, D), what the head is given."""
-        features: Tensor = self.backbone(images)
+        if self._is_still and not self._copies and self._compiled is None:
+            self._copies.append(self.for_inference())
+        features: Tensor = (self._copies[0] if self._copies else self.backbone)(images)
         return features
+
+    def for_inference(self) -> InferenceNetwork:
+        """A copy of the backbone as it is now, which is faster and cannot be trained."""
+        on_cpu = next(self.backbone.parameters()).device.type == "cpu"
+        bf16 = self.hparams["frozen_bf16"] is True and on_cpu and cpu_has_bf16()
+        with torch.inference_mode(mode=False):  # of which a validation would make other tensors
+            return InferenceNetwork(self.backbone, bf16=bf16)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Images (B, 3, H, W) float32, normalised, or features (B, D) -> logits (B, C)."""
@@ -163,7 +189,8 @@ class ImageClassifier(pl.LightningModule):
         """The mean cross-entropy of a batch, `loss`; and its `logits` and (mixed) `labels`."""
         inputs, labels = batch if self._mix is None else self._mix(*batch)
         logits = self._logits(inputs)  # (B, C)
-        loss: Tensor = self._train_criterion(logits, labels)
+        options: Any = {"weight": self._class_weights, "label_smoothing": self._label_smoothing}
+        loss = cross_entropy(logits, labels, **options)
         # once for each image: torchmetrics drops weights where it does not check for NaN
         self._train_loss.update(loss.detach().expand(len(labels)))
         # a mixed image counts as what most of it is
@@ -183,6 +210,7 @@ class ImageClassifier(pl.LightningModule):
         losses = self._criterion(logits, labels)
         self._eval_loss.update(losses)
         self._eval_accuracy.update(logits, labels)
+        self._eval_balanced.update(logits, labels)
         return {"logits": logits, "labels": labels, "loss": losses}
 
     test_step = validation_step
@@ -213,6 +241,13 @@ class ImageClassifier(pl.LightningModule):
         on_gpu = self.trainer.strategy.root_device.type == "cuda"
         last, compiled = self.hparams["channels_last"], self.hparams["compile"]
         last = on_gpu or stage != "fit" if last == "auto" else last
+        counts = self._count_classes()
+        monitored = [getattr(one, "monitor", "") for one in self.trainer.callbacks]  # type: ignore[attr-defined]
+        self._logs_balanced = "val/balanced_accuracy" in monitored or (
+            counts is not None and bool(counts.max() > UNEQUAL * counts.min())
+        )
+        self._copies.clear()
+        self._is_still = stage != "fit" or self.trains_head_only
         self.backbone.to(memory_format=torch.channels_last if last else torch.contiguous_format)
         if stage == "fit" and compiled and self._compiled is None:
             if compiled == "cuda_graphs" and not on_gpu:
@@ -220,10 +255,40 @@ class ImageClassifier(pl.LightningModule):
             mode = "reduce-overhead" if compiled == "cuda_graphs" else None
             self._compiled = torch.compile(self.forward, mode=mode)
         if stage == "fit":
+            self.choose_precision()
+            self._class_weights = self._weigh(counts)
             # before a strategy wraps the parameters, which may give them other shapes
             self._groups = parameter_groups(self, self._parts)
             for part in self._parts:
                 part.freeze(self, part.first_epoch is None)
+
+    def _count_classes(self) -> Tensor | None:
+        """(C,) training images by class; None of a data module that does not say."""
+        samples = getattr(getattr(self.trainer, "datamodule", None), "train", None)
+        labels = np.asarray(getattr(samples, "labels", None))
+        if not np.issubdtype(labels.dtype, np.integer):
+            return None
+        return torch.as_tensor(labels).bincount(minlength=len(self.classes))
+
+    def _weigh(self, counts: Tensor | None) -> Tensor | None:
+        """(C,) weights of the classes in the training loss; None for equal ones."""
+        wanted, own = self.hparams["class_weights"], self.classes
+        if wanted is None:
+            return None
+        if wanted != "balanced":
+            if len(wanted) != len(own):
+                raise ConfigError(f"loss.class_weights has {len(wanted)} for {len(own)} classes.")
+            return torch.tensor(wanted, dtype=torch.float32)
+        if counts is None or 0 in counts:
+            raise ConfigError("loss.class_weights=balanced needs training images of each class.")
+        return counts.sum() / (len(own) * counts)
+
+    def choose_precision(self) -> None:
+        """Say of "auto" what it means for this Trainer, for the checkpoint and `for_inference`."""
+        on_cpu = self.trainer.strategy.root_device.type == "cpu"
+        if (wanted := self.hparams["frozen_bf16"]) == "auto":
+            wanted = cpu_has_bf16() and str(self.trainer.precision) == "32-true"
+        self.hparams["frozen_bf16"] = bool(wanted and on_cpu and self.trains_head_only)
 
     def on_fit_start(self) -> None:
         """Reject callbacks that would move what is frozen.
@@ -314,11 +379,14 @@ class ImageClassifier(pl.LightningModule):
         """Begin the metrics, also after a validation that was interrupted."""
         self._eval_loss.reset()
         self._eval_accuracy.reset()
+        self._eval_balanced.reset()
 
     def on_validation_epoch_end(self) -> None:
         """Log the metrics of a validation, or of a test."""
         split = "test" if self.trainer.testing else "val"
         metrics = {f"{split}/loss": self._eval_loss, f"{split}/accuracy": self._eval_accuracy}
+        if self._logs_balanced:
+            metrics[f"{split}/balanced_accuracy"] = self._eval_balanced
         fitting = self.trainer.state.fn == TrainerFn.FITTING
         self.log_dict(metrics, logger=None if fitting or self.logs_evaluation else False)
 
@@ -341,6 +409,7 @@ class ImageClassifier(pl.LightningModule):
         Raises:
             ConfigError: the checkpoint is of other classes.
         """
+        self._copies.clear()
         saved = checkpoint.get("hyper_parameters", {})
         if saved.get("classes", self.classes) != self.classes:
             raise ConfigError(

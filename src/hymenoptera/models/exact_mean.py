@@ -1,4 +1,4 @@
-"""A mean with the same bits whatever the order and the processes that add up its values."""
+"""Metrics with the same bits whatever the order and the processes that add up their values."""
 
 from typing import Any
 
@@ -42,3 +42,27 @@ class ExactMean(Metric):
         # in Python's floats: a float32 cannot hold the sum, and not every device has float64
         exact = int(self.total) * UNIT / max(1, int(self.count))
         return self.rest / max(1, int(self.count)) + exact
+
+
+class BalancedAccuracy(Metric):
+    """Mean recall of the classes that have an image, each class with the same weight."""
+
+    full_state_update = False
+    hits: Tensor
+    counts: Tensor
+
+    def __init__(self, class_count: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.add_state("hits", torch.zeros(class_count, dtype=torch.long), dist_reduce_fx="sum")
+        self.add_state("counts", torch.zeros(class_count, dtype=torch.long), dist_reduce_fx="sum")
+
+    def update(self, logits: Tensor, labels: Tensor) -> None:
+        """Add logits (N, C) and labels (N,)."""
+        size = len(self.counts)
+        self.counts += labels.bincount(minlength=size)
+        self.hits += labels[logits.argmax(dim=1) == labels].bincount(minlength=size)
+
+    def compute(self) -> Tensor:
+        """() float32; NaN of no images."""
+        there = self.counts > 0
+        return (self.hits[there] / self.counts[there]).mean()

@@ -13,16 +13,17 @@ from typing import Any, Literal
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torchvision.models import get_model
 
 from hymenoptera.data.preprocessing import MAX_ASPECT
 from hymenoptera.errors import ConfigError, RunError
 from hymenoptera.files import new_file
-from hymenoptera.models.backbones import find_head
+from hymenoptera.models.backbones import build_network
+from hymenoptera.models.calibration import Calibration
 from hymenoptera.models.classifier import ImageClassifier
 
 ExportFormat = Literal["onnx", "pt2", "safetensors"]
 KEY = "hymenoptera"  # of the metadata in a file
+COVERAGES = (0.8, 0.9, 0.95, 0.99)  # for which a file has the least probability
 LARGEST_DIFFERENCE = 1e-4  # between a logit of the file and one of the classifier
 
 Logits = Callable[[Tensor], Tensor]
@@ -38,7 +39,13 @@ class Format:
     packages: tuple[str, ...] = ()
 
 
-def export(classifier: ImageClassifier, form: ExportFormat, path: Path, images: Tensor) -> float:
+def export(
+    classifier: ImageClassifier,
+    form: ExportFormat,
+    path: Path,
+    images: Tensor,
+    calibration: Calibration | None = None,
+) -> float:
     """Write a classifier in another format, if the file computes what the classifier does.
 
     The file takes images (B, 3, H, W) float32, normalised, of any number B, and gives logits
@@ -49,6 +56,7 @@ def export(classifier: ImageClassifier, form: ExportFormat, path: Path, images: 
         form: which format.
         path: where the file goes, if it is as good.
         images: (N, 3, H, W) float32, normalised, of N >= 2 real images, to compare on.
+        calibration: of the checkpoint, for the metadata.
 
     Returns:
         The largest difference of a logit.
@@ -59,7 +67,7 @@ def export(classifier: ImageClassifier, form: ExportFormat, path: Path, images: 
     """
     check_packages(form)
     chosen = FORMATS[form]
-    metadata = json.dumps(export_metadata(classifier), ensure_ascii=False)
+    metadata = json.dumps(export_metadata(classifier, calibration), ensure_ascii=False)
     with tempfile.TemporaryDirectory(prefix="export") as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporters, about themselves
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -87,8 +95,16 @@ def check_packages(form: ExportFormat) -> None:
         raise ConfigError(f"--format {form} needs {', '.join(missing)}: pip install -e '.[export]'")
 
 
-def export_metadata(classifier: ImageClassifier) -> dict[str, Any]:
-    """What a file says of itself: how to prepare an image, and what the logits stand for."""
+def export_metadata(
+    classifier: ImageClassifier, calibration: Calibration | None = None
+) -> dict[str, Any]:
+    """What a file says of itself: how to prepare an image, and what the logits stand for.
+
+    `temperature` divides the logits; `least_probability` has, by coverage, the probability from
+    which on a class is in the set, see `models.calibration`.
+    """
+    known = calibration or Calibration(1.0, torch.empty(0))
+    allowed = [coverage for coverage in COVERAGES if coverage <= known.max_coverage]
     interpolation = classifier.preprocessing.interpolation.upper()
     return {
         "backbone": classifier.hparams["backbone"],
@@ -98,6 +114,8 @@ def export_metadata(classifier: ImageClassifier) -> dict[str, Any]:
         **classifier.preprocessing.to_dict(),
         "max_aspect": MAX_ASPECT,  # a longer image is cut to its middle first
         "interpolation_code": Image.Resampling[interpolation].value,  # as Pillow numbers it
+        "temperature": known.temperature,
+        "least_probability": {str(c): known.least_probability(c) for c in allowed},
     }
 
 
@@ -141,11 +159,10 @@ def _load_pt2(path: Path) -> Logits:
 def _write_safetensors(
     classifier: ImageClassifier, images: Tensor, metadata: str, path: Path
 ) -> None:
-    """As torchvision names the weights, for `get_model(backbone, num_classes=C)`."""
+    """As torchvision or timm names the weights, for its own network of C classes."""
     from safetensors.torch import save_file
 
-    with torch.device("meta"):
-        head = find_head(get_model(classifier.hparams["backbone"]))[0]
+    head = build_network(classifier.hparams["backbone"], len(classifier.classes))[1]
     state = {f"{head}.{name}": tensor for name, tensor in classifier.head.state_dict().items()}
     state |= classifier.backbone.state_dict()
     tensors = {name: tensor.contiguous() for name, tensor in state.items()}
@@ -158,9 +175,9 @@ def _load_safetensors(path: Path) -> Logits:
 
     with safe_open(path, "pt") as file:
         metadata = json.loads(file.metadata()[KEY])
-    network = get_model(metadata["backbone"], num_classes=len(metadata["classes"]))
+    network, _ = build_network(metadata["backbone"], len(metadata["classes"]))
     network.load_state_dict(load_file(path))
-    return network.eval()  # type: ignore[no-any-return]
+    return network.eval()
 
 
 FORMATS: dict[ExportFormat, Format] = {
@@ -203,7 +220,7 @@ images = ((np.array(pixels) / 255 - about["mean"]) / about["std"]).transpose(2, 
 
 
 def snippet(form: ExportFormat, path: Path) -> str:
-    """A program that prints the probabilities of the image it is given.
+    """A program that prints the probabilities of the image it is given, and its set by coverage.
 
     Args:
         form: the file's format.
@@ -215,6 +232,8 @@ def snippet(form: ExportFormat, path: Path) -> str:
     return (
         "import json, sys, numpy as np\nfrom PIL import Image, ImageOps\n"
         f"{_LOADING[form].format(path=str(path))}{_PREPARING}logits = {computing}\n"
-        "weights = np.exp(np.float64(logits) - np.max(logits))\n"
-        'print(dict(zip(about["classes"], (weights / weights.sum()).tolist())))'
+        'weights = np.exp((np.float64(logits) - np.max(logits)) / about["temperature"])\n'
+        'p = dict(zip(about["classes"], (weights / weights.sum()).tolist()))\n'
+        'sets = {c: [k for k in p if p[k] >= q] for c, q in about["least_probability"].items()}\n'
+        'print(p, sets, sep="\\n")'
     )

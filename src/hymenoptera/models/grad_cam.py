@@ -1,10 +1,14 @@
 """Where in an image a classifier's answer comes from: Grad-CAM, for any backbone."""
 
+from collections.abc import Callable
+from functools import partial
+from math import isqrt
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from hymenoptera.errors import ConfigError
 from hymenoptera.models.classifier import ImageClassifier
 
 
@@ -37,13 +41,14 @@ class GradCam:
         def hold(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
             torch.set_grad_enabled(True)  # from here on: no gradient is needed before
             held.append(output.detach().requires_grad_())
-            return held[0]
+            return held[0].clone()  # what follows may change it in its place
 
         weights = next(self._classifier.parameters())
         hook = self._classifier.get_submodule(self.layer_name).register_forward_hook(hold)
         try:
             with torch.inference_mode(mode=False), torch.no_grad():
-                logits = self._classifier(images.to(weights.device, weights.dtype))  # (B, C)
+                features = self._classifier.backbone(images.to(weights.device, weights.dtype))
+                logits = self._classifier.head(features)  # (B, C)
                 wanted = logits.argmax(dim=1) if labels is None else labels.to(logits.device)
                 score = logits.gather(1, wanted[:, None]).sum()
                 (gradient,) = torch.autograd.grad(score, held[0])
@@ -58,39 +63,64 @@ class GradCam:
 
 
 def target_layer(classifier: ImageClassifier) -> str:
-    """The last layer whose output still has places, found by one forward pass.
+    """The last layer of whose output more than one place has a part in the answer.
 
-    In a vision transformer it is the one whose tokens go into the last attention: behind it, the
-    answer depends on the class token alone.
+    It is found by one pass forwards and backwards. Behind the last attention of a vision
+    transformer the class token alone may count: there it is the layer before it.
+
+    Raises:
+        ConfigError: the backbone has no such layer.
     """
-    last = before_attention = token_layer = ""
-
-    names = {m: n for n, m in classifier.named_modules() if n.startswith("backbone.")}
-
-    def look(module: nn.Module, inputs: Any, output: Any) -> None:
-        nonlocal last, before_attention, token_layer
-        if isinstance(module, nn.MultiheadAttention):
-            before_attention = token_layer
-        elif isinstance(output, Tensor) and output.ndim == 3:
-            token_layer = names[module]
-        elif isinstance(output, Tensor) and output.ndim == 4 and output[0, 0].numel() > 1:
-            last = names[module]
-
-    hooks = [module.register_forward_hook(look) for module in names]
     size_px = classifier.preprocessing.crop_px
+    weights = next(classifier.parameters())
+    noise = torch.randn(1, 3, size_px, size_px, generator=torch.Generator().manual_seed(0))
+    order: list[str] = []  # of the layers as they ran
+    counted: set[str] = set()
+
+    def look(name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            if isinstance(output, Tensor) and output.requires_grad and has_places(output):
+                order.append(name)
+                output.register_hook(partial(count, name))  # type: ignore[no-untyped-call]
+
+        return hook
+
+    def count(name: str, gradient: Tensor) -> None:
+        if has_places(gradient) and (as_maps(gradient) != 0).any(dim=1).sum() > 1:
+            counted.add(name)
+
+    within = [n for n, m in classifier.named_modules() if "attention" in type(m).__name__.lower()]
+    hooks = [
+        module.register_forward_hook(look(name))
+        for name, module in classifier.named_modules()
+        if name.startswith("backbone.") and not name.startswith(tuple(within))
+    ]
     try:
-        with torch.no_grad():
-            classifier(next(classifier.parameters()).new_zeros(1, 3, size_px, size_px))
+        with torch.inference_mode(mode=False), torch.enable_grad():
+            images = noise.to(weights.device, weights.dtype).requires_grad_()
+            logits = classifier.head(classifier.backbone(images))
+            torch.autograd.grad(logits.max(), images)
     finally:
         for handle in hooks:
             handle.remove()
-    return before_attention or last
+    found = [name for name in order if name in counted]
+    if not found:
+        raise ConfigError(f"{classifier.hparams['backbone']} has no layer for Grad-CAM.")
+    return found[-1]
+
+
+def has_places(output: Tensor) -> bool:
+    """Whether a layer's output is maps or tokens of several places."""
+    if output.ndim == 4:
+        return output.shape[2] > 1 and output.shape[2] in (output.shape[1], output.shape[3])
+    return output.ndim == 3 and output.shape[1] > 1
 
 
 def as_maps(output: Tensor) -> Tensor:
-    """(B, K, h, w) of a layer's output that has this shape, or is (B, 1 + h * w, K) tokens."""
-    if output.ndim == 4:
+    """(B, K, h, w) of (B, K, h, w), (B, h, w, K), or (B, P + h * w, K) tokens, P without place."""
+    if output.ndim == 3:
+        side = isqrt(output.shape[1])
+        output = output[:, -side * side :].reshape(len(output), side, side, -1)
+    elif output.shape[2] == output.shape[3]:
         return output
-    patches = output[:, 1:].transpose(1, 2)  # (B, K, h * w), without the class token
-    side = round(patches.shape[2] ** 0.5)
-    return patches.reshape(*patches.shape[:2], side, side)
+    return output.permute(0, 3, 1, 2)

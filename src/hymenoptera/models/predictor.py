@@ -14,28 +14,57 @@ from PIL import Image
 from torch import Tensor, nn
 
 from hymenoptera.data.images import UNREADABLE, open_image, upright_rgb, why_unreadable
-from hymenoptera.models.checkpoint import KEY, classifier_from, read_checkpoint
+from hymenoptera.errors import ConfigError
+from hymenoptera.models.calibration import Calibration
+from hymenoptera.models.checkpoint import KEY, calibration_in, classifier_from, read_checkpoint
 from hymenoptera.models.classifier import ImageClassifier
 from hymenoptera.models.device import auto_precision, resolve_accelerator
+from hymenoptera.models.familiarity import NEIGHBOUR, nearest
 
 ImageLike = str | Path | Image.Image
 
 AHEAD = 2  # batches that are read while one is computed
+NEAREST = 3  # training images that a prediction names
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A training image that is near an image.
+
+    Attributes:
+        name: as the run's data set has it.
+        label: its class.
+        similarity: cosine of the angle between the two images' features; 1 for equal ones.
+    """
+
+    name: str
+    label: str
+    similarity: float
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a classifier says of an image.
+    """What a classifier says of an image; what the checkpoint does not know is None.
 
     Attributes:
         path: as it was given; "" for an image that came without one.
-        probabilities: by class, the highest first; empty where the image cannot be read.
+        probabilities: by class, the highest first, calibrated if the checkpoint is, see
+            `models.calibration`; empty where the image cannot be read.
         error: why the image cannot be read.
+        set: the classes that the image may have, at the coverage that was asked for.
+        familiarity: above 0 and 1 or less, the share of the validation images that are at least as
+            far from the training images, see `models.familiarity`.
+        is_familiar: whether that is above the checkpoint's share of unfamiliar images, 5 %.
+        nearest: training images, the nearest first.
     """
 
     path: str
     probabilities: dict[str, float]
     error: str | None = None
+    set: tuple[str, ...] | None = None
+    familiarity: float | None = None
+    is_familiar: bool | None = None
+    nearest: tuple[Neighbour, ...] = ()
 
     @property
     def label(self) -> str:
@@ -46,6 +75,11 @@ class Prediction:
     def probability(self) -> float:
         """Of the most probable class."""
         return next(iter(self.probabilities.values()), 0.0)
+
+    @property
+    def is_unsure(self) -> bool | None:
+        """Whether the set is not one class: several, or none that is probable enough."""
+        return None if self.set is None else len(self.set) != 1
 
 
 @dataclass(frozen=True)
@@ -61,12 +95,28 @@ class Batch:
     images: Tensor
 
 
+class _Network(nn.Module):
+    """Images (B, 3, H, W) -> features (B, D) and logits (B, C)."""
+
+    def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.backbone, self.head = backbone, head
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.backbone(images)
+        return features, self.head(features)
+
+
 class Predictor:
     """A classifier on its device, ready to predict.
 
     Attributes:
         classifier: in eval mode.
         classes: by label.
+        calibration: what the checkpoint knows of its predictions' worth; None if nothing.
+        says: what a prediction says beside its classes: "set" and "unsure", if a coverage was asked
+            for; "familiarity" and "familiar", if the checkpoint knows.
+        metadata: of the run that wrote the checkpoint; empty if no run did.
         accelerator: Lightning's word, and likewise the precision.
 
     Args:
@@ -74,9 +124,12 @@ class Predictor:
         device: "auto", "cpu", "gpu", "cuda" or "mps".
         precision: one of Lightning's words; None for that of the run that wrote the checkpoint
             if it used such a device, and otherwise `auto_precision`.
+        coverage: with which probability, above 0 and below 1, the set of a prediction has the
+            image's class; None for no sets.
 
     Raises:
-        ConfigError: no such device, or the checkpoint cannot be used, see `load_classifier`.
+        ConfigError: no such device, the checkpoint cannot be used, see `load_classifier`, or it
+            allows no sets of this coverage.
     """
 
     def __init__(
@@ -84,7 +137,10 @@ class Predictor:
         checkpoint: str | Path | ImageClassifier,
         device: str = "auto",
         precision: str | None = None,
+        coverage: float | None = None,
     ) -> None:
+        self.calibration: Calibration | None = None
+        self.metadata: dict[str, Any] = {}
         self.accelerator = resolve_accelerator(device)
         self.precision: Any = precision
         if isinstance(checkpoint, ImageClassifier):
@@ -94,7 +150,8 @@ class Predictor:
             path = path / "checkpoints" / "best.ckpt" if path.is_dir() else path
             state = read_checkpoint(path)
             self.classifier = classifier_from(state, path)
-            recorded = state.get(KEY, {}).get("device", {})
+            self.calibration, self.metadata = calibration_in(state, path), state.get(KEY, {})
+            recorded = self.metadata.get("device", {})
             if precision is None and recorded.get("accelerator") == self.accelerator:
                 self.precision = recorded.get("precision")
         self.precision = self.precision or auto_precision(self.accelerator)
@@ -103,8 +160,22 @@ class Predictor:
         self._fabric = Fabric(accelerator=self.accelerator, devices=1, precision=self.precision)
         # the memory format of a validation: the same sums, and the fastest
         self.classifier.backbone.to(memory_format=torch.channels_last)
-        network = nn.Sequential(self.classifier.backbone, self.classifier.head)
-        self._network = self._fabric.setup_module(network.eval())  # shared with the classifier
+        self.classifier.to(self._fabric.device)
+        network = _Network(self.classifier.for_inference(), self.classifier.head)
+        self._network = self._fabric.setup_module(network.eval())
+        self.says: list[str] = []
+        self._least: float | None = None
+        if coverage is not None:
+            if self.calibration is None:
+                raise ConfigError(
+                    f"{checkpoint} has no facts for sets of classes: "
+                    f"`hymenoptera calibrate {checkpoint}` adds them."
+                )
+            self._least = self.calibration.least_probability(coverage)
+            self.says += ["set", "unsure"]
+        if self.calibration and (known := self.calibration.familiarity):
+            self._train = known.features.to(self._fabric.device).float()
+            self.says += ["familiarity", "familiar"]
 
     def predict(
         self, images: ImageLike | Iterable[ImageLike], batch_size: int = 32
@@ -141,20 +212,56 @@ class Predictor:
         readable = [result for result in results if isinstance(result, Tensor)]
         size_px = self.classifier.preprocessing.crop_px
         tensors = torch.stack(readable) if readable else torch.empty(0, 3, size_px, size_px)
-        rows: Iterator[list[float]] = iter(())
+        said: Iterator[dict[str, Any]] = iter(())
         if readable:
             moved = tensors.to(self._fabric.device, memory_format=torch.channels_last)
-            logits = self._network(moved)  # (R, C)
-            rows = iter(logits.float().softmax(dim=1).tolist())
+            said = self._say(*self._network(moved))
         predictions = []
         for image, result in zip(images, results, strict=True):
             path = str(image) if isinstance(image, str | Path) else ""
             if isinstance(result, str):
                 predictions.append(Prediction(path, {}, error=result))
             else:
-                ranked = sorted(zip(self.classes, next(rows), strict=True), key=lambda p: -p[1])
-                predictions.append(Prediction(path, dict(ranked)))
+                predictions.append(Prediction(path, **next(said)))
         return Batch(predictions, tensors)
+
+    def _say(self, features: Tensor, logits: Tensor) -> Iterator[dict[str, Any]]:
+        """What a prediction says beside its path, of each of R images: (R, D) and (R, C)."""
+        logits, calibration = logits.float().cpu(), self.calibration
+        temperature = 1.0 if calibration is None else calibration.temperature
+        probabilities = (logits.double() / temperature).softmax(dim=1)
+        values = probabilities.tolist()
+        # by the logits: no temperature changes the predicted class
+        ranked = logits.argsort(dim=1, descending=True, stable=True).tolist()
+        near = self._near(features.float())
+        for order, row in zip(ranked, values, strict=True):
+            least = self._least
+            found = (
+                None if least is None else tuple(self.classes[k] for k in order if row[k] >= least)
+            )
+            yield {
+                "probabilities": {self.classes[k]: row[k] for k in order},
+                "set": found,
+                **next(near),
+            }
+
+    def _near(self, features: Tensor) -> Iterator[dict[str, Any]]:
+        """How familiar each of R images is."""
+        known = self.calibration and self.calibration.familiarity
+        if not known:
+            yield from ({} for _ in features)
+            return
+        distances, rows = nearest(features, self._train, NEAREST)
+        familiarity = known.of(distances[:, NEIGHBOUR - 1].cpu()).tolist()
+        for own, far, share in zip(rows.tolist(), distances.tolist(), familiarity, strict=True):
+            near = zip(own, far, strict=True)
+            yield {
+                "familiarity": share,
+                "is_familiar": share > known.share,
+                "nearest": tuple(
+                    Neighbour(known.names[i], self.classes[known.labels[i]], 1 - d) for i, d in near
+                ),
+            }
 
     def _prepare(self, image: ImageLike) -> Tensor | str:
         """The network's input, (3, H, W) float32 normalised; or why there is none."""

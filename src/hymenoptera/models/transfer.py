@@ -1,6 +1,5 @@
-"""A backbone's stages, and what of a classifier is trained, from when on, at which rate."""
+"""What of a classifier is trained, from which epoch on, and at which learning rate."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -9,9 +8,7 @@ from typing import Any
 from torch import nn
 
 from hymenoptera.errors import ConfigError
-
-BLOCK = re.compile(r"(?:layer\d+|features\.\d+|encoder\.layers\.encoder_layer_\d+)")
-"""What torchvision calls the blocks that its networks run one after another."""
+from hymenoptera.models.stages import find_stages, whole
 
 
 @dataclass(frozen=True)
@@ -49,42 +46,12 @@ class Part:
             classifier.get_submodule(name).train(not frozen)
 
 
-def find_stages(backbone: nn.Module) -> list[Part]:
-    """The stages of a torchvision network, from the image to the head.
-
-    A stage begins with each block that makes the image smaller, and with each encoder layer.
-    What comes before the first block belongs to the first stage, what comes after the last block
-    to the last: ResNets and ConvNeXt have 4, MobileNet and EfficientNet 5, the ViT-B 13.
-    """
-    stages = [Part("stage1")]
-    owners: dict[str, Part] = {}  # by the names of blocks and of other layers
-    for name, module in backbone.named_modules():
-        if BLOCK.fullmatch(name):
-            if owners and _begins_stage(name, module):
-                stages.append(Part(f"stage{len(stages) + 1}"))
-        elif BLOCK.match(name) or next(module.children(), None) is not None:
-            continue  # inside a block, or around several
-        owners[name] = stages[-1]
-        stages[-1].modules.append(name)
-    stage = stages[0]
-    for name, _ in backbone.named_parameters():
-        parts = name.split(".")
-        prefixes = (".".join(parts[:length]) for length in range(1, len(parts)))
-        # a parameter outside of any layer, such as the class token, goes with what precedes it
-        stage = next((owners[prefix] for prefix in prefixes if prefix in owners), stage)
-        stage.parameters.append(name)
-    return stages
-
-
-def _begins_stage(name: str, block: nn.Module) -> bool:
-    strides = (m.stride for m in block.modules() if isinstance(m, nn.Conv2d))
-    return "encoder_layer" in name or any(stride != (1, 1) for stride in strides)
-
-
 def find_parts(
-    classifier: nn.Module, unfreeze_epochs: int | Sequence[int], lr_decay: float
+    classifier: nn.Module, unfreeze_epochs: int | Sequence[int], lr_decay: float, size_px: int
 ) -> list[Part]:
-    """The head and all stages of a classifier, from the top down.
+    """The head and the stages of a classifier, from the top down.
+
+    A backbone that is trained as a whole, or not at all, is one stage: any network has it.
 
     Args:
         classifier: with a `backbone` and a `head`.
@@ -92,11 +59,14 @@ def find_parts(
             first; stages that the list does not reach stay frozen. A number is the epoch for all.
         lr_decay: each stage's learning rate is that of the one above it times this; the head's is
             the optimizer's (Howard & Ruder, "Universal Language Model Fine-tuning", 2018, 3.2).
+        size_px: of an image that the backbone takes.
 
     Raises:
-        ConfigError: the backbone has fewer stages than epochs were given.
+        ConfigError: the backbone has fewer stages than epochs were given, or none can be found.
     """
-    stages = find_stages(classifier.get_submodule("backbone"))[::-1]
+    backbone = classifier.get_submodule("backbone")
+    is_whole = unfreeze_epochs == [] or (unfreeze_epochs == 1 and lr_decay == 1)
+    stages = [whole(backbone)] if is_whole else find_stages(backbone, size_px)[::-1]
     count, given = len(stages), unfreeze_epochs
     epochs = [given] * count if isinstance(given, int) else [*given]
     if len(epochs) > count:

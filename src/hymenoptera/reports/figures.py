@@ -65,15 +65,26 @@ def confusion_figure(matrix: Integers, classes: Sequence[str]) -> Figure:
     return figure
 
 
-def reliability_figure(predictions: Predictions) -> Figure:
-    """The share that is correct against the predicted probability, by bins of images."""
+def reliability_figure(
+    predictions: Predictions, after: Sequence[Sequence[float]] | None = None
+) -> Figure:
+    """The share that is correct against the predicted probability, by bins of images.
+
+    `after` are such bins of the calibrated probabilities, (K, 3) as `metrics.reliability` has them.
+    """
     figure, axes = _axes("probability of the predicted class", "share that is correct")
     rows = metrics.reliability(predictions)
-    lowest = max(0.0, float(rows[:, :2].min()) - 0.05)
+    calibrated = np.reshape(after or [], (-1, 3))
+    lowest = max(0.0, float(np.concatenate([rows, calibrated])[:, :2].min()) - 0.05)
     axes.plot([lowest, 1], [lowest, 1], color=COLOURS["soft"], linestyle=":", label="calibrated")
-    sizes = 20 + 180 * rows[:, 2] / rows[:, 2].sum()
-    axes.plot(rows[:, 0], rows[:, 1], color=COLOURS["first"], linewidth=1)
-    axes.scatter(rows[:, 0], rows[:, 1], s=sizes, color=COLOURS["first"], label="images by bin")
+    for bins, colour, label in (
+        (rows, COLOURS["first"], "images by bin"),
+        (calibrated, COLOURS["second"], "with temperature"),
+    ):
+        if len(bins):
+            x, y, counts = bins.T
+            axes.plot(x, y, color=colour, linewidth=1)
+            axes.scatter(x, y, s=20 + 180 * counts / counts.sum(), color=colour, label=label)
     text = f"expected calibration error {metrics.expected_calibration_error(predictions):.3f}"
     style: Any = {"transform": axes.transAxes, "ha": "right", "fontsize": 9}
     axes.text(0.98, 0.04, text, color=COLOURS["ink"], **style)

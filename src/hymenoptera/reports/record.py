@@ -46,6 +46,7 @@ class Summary:
     image_cache: dict[str, Any] | None = None  # where decoded images are; None without a cache
     best: dict[str, Any] | None = None  # the best checkpoint, evaluated on all of validation
     test: dict[str, Any] | None = None  # the same on the held-out test set
+    calibration: dict[str, Any] | None = None  # of the best checkpoint, `callbacks.calibration`
     epochs: int = 0  # how many were finished
     durations: dict[str, float] = field(default_factory=dict)  # of all resumes: `fit_s`, `total_s`
     images_per_s: float | None = None  # training images in a second of `fit_s`
@@ -102,10 +103,9 @@ def merge_resumed(previous: Summary, new: Summary) -> Summary:
         return replace(previous, durations=durations, resumes=resumes)
     images = sum((s.images_per_s or 0.0) * s.durations.get("fit_s", 0.0) for s in (previous, new))
     fit_s = durations.get("fit_s")
-    own = {  # a resume that failed early knows little
-        name: getattr(new, name) or getattr(previous, name)
-        for name in ("versions", "device", "data", "model", "best", "test", "epochs", "seed")
-    }
+    known = ("versions", "device", "data", "model", "best", "test", "calibration", "epochs", "seed")
+    # a resume that failed early knows little
+    own = {name: getattr(new, name) or getattr(previous, name) for name in known}
     started = {n: getattr(previous, n) or getattr(new, n) for n in ("command", "overrides", "git")}
     speed = images / fit_s if fit_s else None
     return replace(new, **own, **started, durations=durations, resumes=resumes, images_per_s=speed)

@@ -47,7 +47,11 @@ def write_report(folder: Path) -> Path:
         summary=summary,
         curves=_curves(folder),
         augmented=OmegaConf.select(OmegaConf.create(text), "transfer.views", default=0) != 0,
-        splits={name: _split(name, found) for name, found in splits.items() if found is not None},
+        splits={
+            name: _split(name, found, summary.calibration if name == "validation" else None)
+            for name, found in splits.items()
+            if found is not None
+        },
         config=text,
         validation=validation,
         **({} if validation is None else _images(folder, summary, validation)),
@@ -64,13 +68,16 @@ def _curves(folder: Path) -> dict[str, Markup]:
     }
 
 
-def _split(name: str, predictions: Predictions) -> dict[str, Any]:
-    measures = measure(predictions)
+def _split(
+    name: str, predictions: Predictions, calibrated: dict[str, Any] | None
+) -> dict[str, Any]:
+    measures, after = measure(predictions), (calibrated or {}).get("reliability_after")
     confusion = figures.confusion_figure(np.array(measures["confusion"]), predictions.classes)
     precision_recall = figures.precision_recall_figure(predictions)
     return {
         "confusion": _svg(confusion, f"confusion, {name}"),
-        "reliability": _svg(figures.reliability_figure(predictions), f"reliability, {name}"),
+        "reliability": _svg(figures.reliability_figure(predictions, after), f"reliability, {name}"),
+        "calibrated": calibrated,
         "precision_recall": _svg(precision_recall, f"precision and recall, {name}"),
         "calibration": measures["metrics"]["expected_calibration_error"],
         "metrics": metric_rows(measures),

@@ -59,6 +59,17 @@ class Configuration:
         """The repeats that have a result."""
         return [job for job in self.jobs if job.accuracy is not None]
 
+    @property
+    def network(self) -> dict[str, float | None]:
+        """Parameters in millions, milliseconds an image and megabytes; None if unknown."""
+        summary = self.done[0].summary if self.done else Summary("")
+        count, time_ms = summary.model.get("parameter_count"), summary.features or {}
+        return {
+            "parameters_m": None if count is None else count / 1e6,
+            "ms_per_image": time_ms.get("ms_per_image"),
+            "size_mb": summary.model.get("size_mb"),
+        }
+
 
 @dataclass
 class Sweep:

@@ -6,6 +6,7 @@ from typing import Any
 
 from hymenoptera.reports.console import curves_command
 from hymenoptera.reports.jobs import STATES
+from hymenoptera.reports.learning_curve import learning_curves
 from hymenoptera.reports.pages import render, write_page
 from hymenoptera.reports.record import read_epochs, write_csv, write_json
 from hymenoptera.reports.statistics import SEED_SCATTER
@@ -14,6 +15,7 @@ from hymenoptera.reports.tables import format_interval, format_table
 
 SCHEMA_VERSION = 2
 LEVEL = 0.05
+NETWORK = {"parameters_m": "M parameters", "ms_per_image": "ms an image", "size_mb": "MB"}
 COLUMNS = ("number", "state", "reason", "accuracy", "correct", "count", "epoch", "total_s")
 
 
@@ -54,7 +56,8 @@ def _content(sweep: Sweep) -> dict[str, Any]:
         "states": {state: sweep.manifest.count(state) for state in STATES},
         "configurations": [_configuration(one, sweep) for one in sweep.configurations],
         "jobs": [_job(job) for job in sweep.jobs],
-        "notes": render("sweep_notes.txt", sweep=sweep, scatter=SEED_SCATTER),
+        "learning_curves": (curves := learning_curves(sweep.configurations)),
+        "notes": render("sweep_notes.txt", sweep=sweep, scatter=SEED_SCATTER, curves=curves),
         "best": result,
     }
 
@@ -72,6 +75,7 @@ def _configuration(one: Configuration, sweep: Sweep) -> dict[str, Any]:
     difference, difference_interval, p = one.comparison or (None, None, None)
     return {
         **{name: getattr(one, name) for name in names},
+        **one.network,
         "difference": difference,
         "difference_interval": difference_interval,
         "p": p,
@@ -112,11 +116,13 @@ def _table(content: dict[str, Any]) -> str:
     keys = content["keys"]
     last = [key.rpartition(".")[2] for key in keys]
     short = [own if last.count(own) == 1 else key for key, own in zip(keys, last, strict=True)]
-    head = [*(short or ["configuration"]), "accuracy", "95 % interval", "runs"]
+    networks = NETWORK if "model.backbone" in keys else {}
+    head = [*(short or ["configuration"]), *networks.values(), "accuracy", "95 % interval", "runs"]
     rows = [[*head, "points from the best", "verdict"]]
     for one in sorted(content["configurations"], key=lambda one: -(one["mean"] or -1)):
         values = [one["values"].get(key, "") for key in keys] or ["all"]
-        rows.append([*values, *_numbers(one), one["verdict"]])
+        sizes = ["" if one[name] is None else f"{one[name]:.1f}" for name in networks]
+        rows.append([*values, *sizes, *_numbers(one), one["verdict"]])
     return format_table(rows)
 
 

@@ -21,10 +21,14 @@ function show(result) {
     return make("div", { className: "share" },
       make("span", { textContent: name }), make("b", { textContent: percent }), bar);
   }));
+  byId("unfamiliar").hidden = result.is_familiar !== false;
+  byId("familiarity").textContent = result.familiarity === null ? "" :
+    `${(100 * result.familiarity).toFixed(0)} % of the validation images are at least as unlike the training images.`;
   byId("seen").src = result.seen;
   byId("heat_map").src = result.heat_map;
   byId("nearest").replaceChildren(...result.nearest.map(([image, line]) =>
-    make("figure", {}, make("img", { src: image, alt: line }), make("figcaption", { textContent: line }))));
+    make("figure", {}, ...(image ? [make("img", { src: image, alt: line })] : []),
+      make("figcaption", { textContent: line }))));
   byId("neighbours").hidden = !result.nearest.length;
   answer.hidden = false;
 }

@@ -13,7 +13,7 @@ const shortKey = key => keys.filter(k => lastPart(k) === lastPart(key)).length =
 const W = Math.max(310, Math.min(520, document.body.clientWidth - 60)), H = 290, LEFT = 58, FOOT = 46;
 
 function make(name, attributes, parent, text) {
-  const space = ["svg", "g", "line", "circle", "text", "title", "polyline"].includes(name);
+  const space = ["svg", "g", "line", "circle", "text", "title", "polyline", "polygon"].includes(name);
   const element = space ? document.createElementNS("http://www.w3.org/2000/svg", name)
                         : document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
@@ -111,6 +111,47 @@ for (const key of keys) {
   }
 }
 if (!keys.length || !done.length) at("parameters").replaceChildren(make("p", {}, null, "There is nothing to draw."));
+
+// a ring of a configuration with its interval
+function ring(svg, x, y, row, i) {
+  const g = make("g", { style: `stroke: ${colour(i)}`, class: "mark" }, svg);
+  if (row.interval) make("line", { x1: x, x2: x, y1: y(row.interval[0]), y2: y(row.interval[1]) }, g);
+  make("circle", { cx: x, cy: y(row.mean), r: 6 }, g);
+  make("title", {}, g, describe(i));
+  link(g, i);
+}
+const timed = done.filter(([row]) => row.ms_per_image !== null);
+if (keys.includes("model.backbone") && timed.length > 1) {
+  at("networks").hidden = false;
+  const times = timed.map(([row]) => String(row.ms_per_image.toPrecision(2)));
+  const across = axis(inRows), x = scale(times, LEFT + 24, W - 34);
+  const svg = chart(at("networks").querySelector(".row"), "validation accuracy", "ms an image" + (x.log ? " (log)" : ""), across);
+  ticks(svg, x, x.ticks);
+  timed.forEach(([row, i], k) => {
+    ring(svg, x.at(times[k]), across.y, row, i);
+    const right = x.at(times[k]) > W * .7;
+    make("text", { x: x.at(times[k]) + (right ? -10 : 10), y: across.y(row.mean) + 4, "text-anchor": right ? "end" : "start" },
+         svg, row.values["model.backbone"]);
+  });
+}
+for (const curve of sweep.learning_curves) {
+  at("learning").hidden = false;
+  const across = axis([...curve.low, ...curve.high, ...curve.accuracies, ...curve.intervals.flat().filter(v => v !== null)]), y = across.y;
+  const x = scale([...curve.grid].map(String), LEFT + 24, W - 34);
+  const svg = chart(at("learning").querySelector(".row"), "validation accuracy", "training images" + (x.log ? " (log)" : "")
+                    + (curve.label ? `, ${curve.label}` : ""), across);
+  ticks(svg, x, [...curve.sizes, curve.grid.at(-1)].map(String));
+  const at_ = (values, k) => `${x.at(curve.grid[k])},${y(values[k])}`, all = curve.grid.map((_, k) => k);
+  make("polygon", { class: "band", style: `fill: ${colour(0)}`, points: [...all.map(k => at_(curve.low, k)),
+    ...all.toReversed().map(k => at_(curve.high, k))].join(" ") }, svg);
+  make("polyline", { class: "curve", style: `stroke: ${colour(0)}`, points: all.map(k => at_(curve.curve, k)).join(" ") }, svg);
+  curve.sizes.forEach((size, k) => {
+    const g = make("g", { style: `stroke: ${colour(0)}`, class: "mark" }, svg), ends = curve.intervals[k], here = x.at(size);
+    if (ends) make("line", { x1: here, x2: here, y1: y(ends[0]), y2: y(ends[1]) }, g);
+    make("circle", { cx: here, cy: y(curve.accuracies[k]), r: 5 }, g);
+    make("title", {}, g, `${size} images: ${percent(curve.accuracies[k])} %`);
+  });
+}
 
 const curves = rows.flatMap((row, i) => row.jobs.map(n => [n, i,
   jobs.get(n).curve.filter(point => (point["val/accuracy"] ?? null) !== null)])).filter(([, , c]) => c.length > 1);
