@@ -1,6 +1,7 @@
 """What of this project works with which family of networks.
 
-python benchmarks/families.py checks one small network of each family, with random weights, and writes docs/backbones.md.
+python benchmarks/families.py checks a small network of each, with random weights, and writes the
+table of docs/backbones.md.
 """
 
 import tempfile

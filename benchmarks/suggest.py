@@ -2,6 +2,7 @@
 
     python benchmarks/suggest.py runs/HEAD runs/DRAWN --keep FOLDER
 
+DRAWN is a run of experiment=head data=drawn data.train_per_class=200 model.image_size=48.
 From the frozen features of each run's images (see trust.py, which keeps them too): 20 labelled
 images at random, then 20 more at a time to 140 by each rule; after each step a head is trained on
 what is labelled, and evaluated on images that no rule sees. Each repeat splits the images anew.

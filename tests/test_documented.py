@@ -7,6 +7,7 @@ for a step or two. One that no rule below knows fails.
 
 import os
 import re
+import runpy
 import shlex
 import shutil
 import signal
@@ -22,7 +23,7 @@ import torchvision
 from PIL import Image
 
 from command_line import ROOT
-from conftest import Ended, run, start, tiny_overrides, wait_for, write_images
+from conftest import LEAN, Ended, run, start, tiny_overrides, wait_for, write_images
 from hymenoptera.data.manifest import entry_of, write_manifest
 
 PAGES = [*(ROOT / name for name in ("README.md", "CONTRIBUTING.md")), *ROOT.glob("docs/*.md")]
@@ -88,8 +89,9 @@ def helped() -> Iterator[str]:
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with what the documented commands name."""
     home = tmp_path_factory.mktemp("home")
-    write_images(home / "images", {"train": {"ash": 8, "oak": 8}, "val": {"ash": 4, "oak": 4}})
-    for name in ("other_images", "FOLDER"):
+    parts = {part: dict.fromkeys(("ash", "oak"), 10) for part in ("train", "val", "test")}
+    write_images(home / "images", parts)
+    for name in ("other_images", "unlabelled", "FOLDER"):
         (home / name).symlink_to(home / "images")
     write_images(home, {"photos": {"2026": 4}})
     insects = dict.fromkeys(("ants", "bees"), 8)
@@ -98,13 +100,13 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = home / "zip" / "hymenoptera_data"
     files = {str(path.relative_to(root)): entry_of(path) for path in root.rglob("*.png")}
     write_manifest(home / "manifest.tsv", files)
-    for name in ("ant.jpg", "bee.png"):
+    for name in ("ant.jpg", "bee.png", "photos/2026/wasp.jpg"):
         Image.open(home / "photos" / "2026" / "000.png").save(home / name)
     rows = [f"{path},{path.parent.name}" for path in sorted((home / "images").rglob("*.png"))]
     (home / "labels.csv").write_text("\n".join(["image,label", *rows]) + "\n")
     network = torchvision.models.resnet18()
     torch.save(network.state_dict(), home / "resnet18-f37072fd.pth")
-    overrides = (*tiny_overrides(home / "images"), "trainer.max_epochs=1")
+    overrides = (*tiny_overrides(home / "images"), "trainer.max_epochs=1", *LEAN)
     for where in ("hydra.run.dir=RUN", "hydra.run.dir=OTHER_RUN"):
         ended = run("train.py", (*overrides, where), home, {})
         assert ended.status == 0, ended.err
@@ -128,10 +130,14 @@ def home(template: Path, tmp_path: Path) -> Path:
 def train_arguments(words: list[str], is_composed: bool) -> tuple[str, ...]:
     """The arguments of `python train.py`, for a step or two on small images."""
     if any(word.startswith(("--", "-sc")) for word in words):
-        return tuple(words)  # prints something and ends
+        return tuple(words)  # it prints something and ends
     text = " ".join(words)
     if is_composed or any(name in text for name in ELSEWHERE):
-        return (*words, "--cfg", "job")
+        return (
+            *(first_job(word) for word in words if word not in ("-m", "--multirun")),
+            "--cfg",
+            "job",
+        )
     if "resume=" in text:
         return (*words, "trainer.max_epochs=2")
     small = [*SMALL] if "find_lr" not in text else ["find_lr.steps=20", "data.num_workers=0"]
@@ -143,7 +149,15 @@ def train_arguments(words: list[str], is_composed: bool) -> tuple[str, ...]:
         small.append("model.image_size=32")
     if "optuna" in text:
         small.append("sweep.trials=2")
-    return (*words, *small)
+    return (*words, *small, *LEAN)
+
+
+def first_job(override: str) -> str:
+    """The override of a sweep's first job: --cfg prints one config."""
+    key, _, value = override.partition("=")
+    if match := re.fullmatch(r"\w+\(([^,]*).*\)", value):
+        return f"{key}={match[1]}"
+    return override if "[" in value else override.split(",")[0]
 
 
 def run_documented(command: str, home: Path, *, is_composed: bool = False) -> Ended | None:
@@ -166,6 +180,9 @@ def run_documented(command: str, home: Path, *, is_composed: bool = False) -> En
         case ["torchrun", *rest]:
             rest = rest[rest.index("train.py") + 1 :]
             return run("train.py", (*rest, "--cfg", "job"), home, environment)
+        case ["hymenoptera", "train", *rest]:
+            arguments = train_arguments(rest, is_composed)
+            return run("hymenoptera", ("train", *arguments), home, environment)
         case ["hymenoptera", name]:
             return run("hymenoptera", (name, "--help"), home, environment)
         case ["hymenoptera", "serve", *rest]:
@@ -215,7 +232,7 @@ def test_a_documented_command_does_what_it_should(home: Path, command: str, plac
 
 def test_commands_are_found_in_pages_configs_and_help() -> None:
     places = set(documented().values())
-    assert {"README.md", "docs/data.md", "conf/train.yaml", "hymenoptera --help"} <= places
+    assert {"README.md", "docs/data.md", "conf/sweep/grid.yaml", "hymenoptera --help"} <= places
     assert len(documented()) > 60
 
 
@@ -250,7 +267,7 @@ def test_what_a_run_advises_can_be_typed(home: Path) -> None:
         )
     ]
     advised = {
-        match[0].strip().rstrip(".")
+        match[0].strip()
         for ended in outputs
         if ended is not None
         for match in re.finditer(
@@ -261,3 +278,18 @@ def test_what_a_run_advises_can_be_typed(home: Path) -> None:
     for command in advised:
         ended = run_documented(command, home)
         assert ended is None or ended.status == 0, f"{command}: {ended.err}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_python_of_a_page_runs(home: Path, monkeypatch: pytest.MonkeyPatch, page: Path) -> None:
+    """As it stands there; the one with a Trainer is run by test_plug_in."""
+    monkeypatch.chdir(home)
+    for block in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
+        if "trainer.fit" not in block:
+            exec(compile(block, page.name, "exec"), {})
+
+
+def test_the_configuration_reference_is_up_to_date() -> None:
+    """`make docs` writes it."""
+    page = runpy.run_path(str(ROOT / "docs" / "configuration.py"))["page"]()
+    assert (ROOT / "docs" / "configuration.md").read_text() == page

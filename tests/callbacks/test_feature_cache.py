@@ -88,3 +88,25 @@ def test_a_resumed_run_has_the_features_of_its_checkpoint(
     part(resumed, 4, model=other, ckpt_path=tmp_path / "last.ckpt")
     one, two = tmp_path / "whole" / "metrics.csv", tmp_path / "metrics.csv"
     assert one.read_bytes() == two.read_bytes()
+
+
+def test_the_precision_of_a_frozen_backbone_is_in_the_key(
+    fit: Fit, tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hymenoptera.models.classifier.cpu_has_bf16", lambda: True)
+    for wanted, computed in ((False, 36), (True, 36), ("auto", 0)):
+        callback = FeatureCache(tmp_path)
+        fit(callback, model=make_classifier(frozen_bf16=wanted), data=make_data(images, views=0))
+        assert callback.counts["computed"] == computed
+        assert callback.bf16 is bool(wanted) and 0 < callback.ms_per_image < 10_000
+
+
+def test_training_sets_of_all_sizes_share_their_features(
+    fit: Fit, tmp_path: Path, images: Path
+) -> None:
+    for fraction, computed in ((0.5, 36), (1.0, 0), (0.25, 0)):
+        callback = FeatureCache(tmp_path)
+        data = make_data(images, views=0, train_fraction=fraction)
+        fit(callback, model=make_classifier(), data=data)
+        assert callback.counts == {"computed": computed, "cached": 36 - computed}
+        assert len(data.train_features) == 24 * fraction

@@ -202,6 +202,7 @@ def test_every_command_has_help_with_examples() -> None:
     assert names == {
         *("check", "predict", "evaluate", "export", "serve"),
         *("show", "report", "runs", "sweep", "compare", "env", "train"),
+        *("backbones", "calibrate", "suggest"),
     }
     for name in names - {"train"}:  # has Hydra's help
         shown = CliRunner().invoke(app, [name, "--help"])
@@ -234,3 +235,24 @@ for line in (["--help"], ["predict", "--help"], ["show", {str(finished_run)!r}],
     assert not heavy, heavy
 """
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "row"),
+    [
+        ("resnet18", "resnet18", {"parameters_m": 11.7, "input_px": 224, "licence": None}),
+        ("timm/vit_tiny*224", "timm/vit_tiny_patch16_224", {"licence": "apache-2.0"}),
+    ],
+)
+def test_backbones_are_listed(
+    hymenoptera: Command, pattern: str, name: str, row: dict[str, object]
+) -> None:
+    ended = hymenoptera("backbones", pattern, "--json")
+    found = {one["name"]: one for one in json.loads(ended.out)}
+    assert found[name].items() >= row.items() and found[name]["source"]
+    assert name in hymenoptera("backbones", pattern).out
+
+
+def test_a_network_that_is_none_has_its_nearest(hymenoptera: Command) -> None:
+    ended = hymenoptera("backbones", "resnot18")
+    assert ended.status == 2 and "Did you mean resnet18" in ended.err

@@ -59,7 +59,7 @@ def test_a_gallery_with_heat_maps(
         page = (tmp_path / "page.html").read_text()
         assert page.count("<img") == page.count('src="data:image/jpeg;base64,') == 4 + 12
         assert "there is no such file" in page and "http" not in page
-        sizes.append(sum(map(len, re.findall('base64,([^"]+)', page))))
+        sizes.append(len(re.findall('base64,([^"]+)', page)[0]))
     assert sizes[1] > 1.2 * sizes[0]  # two images side by side
 
 

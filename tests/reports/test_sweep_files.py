@@ -160,3 +160,39 @@ def test_states_are_read_again_unless_the_sweep_runs(make_sweep: Make) -> None:
     with lock_of(sweep):
         assert [job.state for job in read_manifest(sweep).jobs] == ["done", "running"]
         assert [job.state for job in read_manifest(sweep, locked=True).jobs] == ["done", "to do"]
+
+
+def test_networks_are_compared_by_size_and_time(make_sweep: Make, capsys: Capture) -> None:
+    names = ("resnet18", "timm/vit_tiny_patch16_224")
+    jobs = [
+        ([f"model.backbone={name}"], share) for name, share in zip(names, (0.9, 0.8), strict=True)
+    ]
+    sweep = make_sweep([*jobs, (["model.backbone=squeezenet1_0"], "has no linear head")])
+    measured = {"computed": 10, "cached": 0, "ms_per_image": 12.34}
+    change(sweep / "0", model={"parameter_count": 11_200_000, "size_mb": 44.7}, features=measured)
+    show_sweep(sweep)
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert next(row for row in rows if row[:1] == ["resnet18"])[1:4] == ["11.2", "12.3", "44.7"]
+    content = json.loads((sweep / "sweep.json").read_text())
+    assert [one["ms_per_image"] for one in content["configurations"]] == [12.34, None, None]
+    assert "failed: has no linear head" in content["configurations"][2]["verdict"]
+
+
+def test_a_sweep_of_sizes_says_what_more_images_would_bring(
+    make_sweep: Make, capsys: Capture
+) -> None:
+    shares = {0.25: 0.7, 0.5: 0.8, 1.0: 0.85}
+    jobs = [
+        ([f"data.train_fraction={size}", f"seed={seed}"], share)
+        for size, share in shares.items()
+        for seed in (1, 2)
+    ]
+    sweep = make_sweep(jobs, count=100)
+    for number, (size, _) in enumerate(size for size in shares.items() for _ in range(2)):
+        summary = read_summary(sweep / str(number))
+        change(sweep / str(number), data=summary.data | {"train_count": int(200 * size)})
+    show_sweep(sweep)
+    assert "Twice as many images, 400, would bring +" in capsys.readouterr().out
+    (curve,) = json.loads((sweep / "sweep.json").read_text())["learning_curves"]
+    assert curve["sizes"] == [50, 100, 200]
+    assert curve["accuracies"] == pytest.approx([0.7, 0.8, 0.85])

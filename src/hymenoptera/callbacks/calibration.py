@@ -44,9 +44,9 @@ class CheckpointCalibration(pl.Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         result, path = evaluation_of(trainer), self._checkpoint or trainer.ckpt_path
-        if result is None or not path or not isinstance(pl_module, ImageClassifier):
+        if result is None or not path or not trainer.is_global_zero:
             return
-        if not trainer.is_global_zero:
+        if not isinstance(pl_module, ImageClassifier):
             return
         try:
             familiarity = self._familiarity(trainer, pl_module, result)
@@ -77,7 +77,7 @@ class CheckpointCalibration(pl.Callback):
 def _features(trainer: pl.Trainer, model: ImageClassifier, samples: Samples) -> Tensor:
     """(N, D) float32 on the CPU, in the trainer's precision."""
     with trainer.precision_plugin.forward_context():
-        return torch.cat(list(embed(model.backbone, model.preprocessing, samples)))
+        return torch.cat(list(embed(model.for_inference(), model.preprocessing, samples)))
 
 
 def _summary(result: EvaluationResult, calibration: Calibration, after: Tensor) -> dict[str, Any]:

@@ -9,12 +9,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from hymenoptera.callbacks import (
-    CheckpointCalibration,
-    Evaluation,
-    evaluation_of,
-    quiet_libraries,
-)
+from hymenoptera.callbacks import CheckpointCalibration, Evaluation, evaluation_of, quiet_libraries
 from hymenoptera.callbacks.evaluation import EvaluationResult
 from hymenoptera.cli.description import record_of
 from hymenoptera.config.instantiate import check_targets, instantiate
@@ -76,12 +71,8 @@ def test_best(folder: Path) -> None:
 def calibrate(path: Path, device: str = "auto", unfamiliar_share: float = 0.05) -> dict[str, Any]:
     """Calibrate a checkpoint on the images of its run, as a run does at its end.
 
-    Returns:
-        What the run's record has of it, which gets it too: `reports.record.Summary.calibration`.
-
-    Raises:
-        ConfigError: no such checkpoint or device, or no such images.
-        RunError: the file cannot be written.
+    Returns what the run's record gets too, see `callbacks.calibration`; raises ConfigError without
+    such a checkpoint, device or images, RunError where the file cannot be written.
     """
     predictor = Predictor(path, device)
     datamodule = run_data(predictor.metadata, "train")

@@ -40,7 +40,7 @@ def export_checkpoint(
         "size_bytes": file.stat().st_size,
         "largest_difference": difference,
         "images": len(images),
-        "snippet": snippet(form, file),
+        "snippet": snippet(form, file, predictor.classifier.hparams["backbone"]),
     }
 
 

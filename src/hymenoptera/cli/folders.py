@@ -9,7 +9,7 @@ from hymenoptera.cli.application import Checkpoint, Json, Page, Run, command, sh
 from hymenoptera.errors import ConfigError
 
 
-@command("hymenoptera check ~/images", "hymenoptera check data --page check.html")
+@command("hymenoptera check ~/images", "hymenoptera check ~/images --page check.html")
 def check(
     folder: Annotated[
         Path,
@@ -124,7 +124,7 @@ def sweep(
     show_sweep(folder)
 
 
-@command("hymenoptera compare runs/rates/0 runs/rates/5 --json")
+@command("hymenoptera compare runs/rates/0 runs/rates/1 --json")
 def compare(first: Run, second: Run, as_json: Json = False) -> None:
     """Compare two runs on the same images.
 

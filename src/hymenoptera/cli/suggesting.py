@@ -4,23 +4,18 @@ Those whose two most probable classes are closest. benchmarks/suggest.py compare
 random choice and with rules that spread the choice over the features.
 """
 
-import csv
-import io
-import sys
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from hymenoptera.cli.application import show_result
 from hymenoptera.cli.near_duplicates import Hashes, hashes_of, near_duplicates
 from hymenoptera.cli.predicting import add_to_gallery
 from hymenoptera.cli.training_images import TrainingImages
 from hymenoptera.data.preprocessing import as_images
-from hymenoptera.files import write_file
 from hymenoptera.models import Prediction, Predictor
 from hymenoptera.reports.gallery import Gallery
+from hymenoptera.reports.tables import format_table
 
 Row = dict[str, Any]
 FIRST, UNFAMILIAR = "label first", "unfamiliar"
@@ -35,17 +30,12 @@ def suggest_images(predictor: Predictor, paths: list[str], count: int) -> list[R
         first; those that are unlike the training images, the least familiar first; near-duplicates,
         of which one stays; and what cannot be read. Of the latter two `what` says more.
     """
-    found, hashes, unreadable = list[Prediction](), list[Hashes](), list[Row]()
-    with tqdm(total=len(paths), unit="image", leave=False, disable=None) as bar:
-        for batch in predictor.batches(paths):
-            shown = as_images(predictor.classifier.preprocessing.denormalise(batch.images))
-            hashes += [hashes_of(image) for image in shown]
-            for one in batch.predictions:
-                if one.error is None:
-                    found.append(one)
-                else:
-                    unreadable.append({"what": f"unreadable: {one.error}", "path": one.path})
-            bar.update(len(batch.predictions))
+    found, unreadable, hashes = list[Prediction](), list[Row](), list[Hashes]()
+    for batch in predictor.batches(tqdm(paths, unit="image", leave=False, disable=None)):
+        shown = as_images(predictor.classifier.preprocessing.denormalise(batch.images))
+        hashes += map(hashes_of, shown)
+        found += [one for one in batch.predictions if one.error is None]
+        unreadable += [_row(p, f"unreadable: {p.error}") for p in batch.predictions if p.error]
     same = {second: first for first, second, _ in near_duplicates(hashes)}
     rows = [
         _row(one, UNFAMILIAR if one.is_familiar is False else FIRST)
@@ -59,47 +49,22 @@ def suggest_images(predictor: Predictor, paths: list[str], count: int) -> list[R
 
 
 def _row(one: Prediction, what: str) -> Row:
-    highest, second, *_ = [*one.probabilities.values(), 0.0]
-    return {
-        "what": what,
-        "path": one.path,
-        "class": one.label,
-        "probability": highest,
-        "margin": highest - second,
-        "familiarity": one.familiarity,
-    }
+    highest, second, *_ = [*one.probabilities.values(), 0.0, 0.0]
+    about = {"what": what, "path": one.path, "class": one.label, "probability": highest}
+    return about | {"margin": highest - second, "familiarity": one.familiarity}
 
 
-def write_suggestions(
-    rows: list[Row],
-    predictor: Predictor,
-    output: Path | None,
-    gallery: Path | None,
-    *,
-    as_json: bool,
-) -> None:
-    """Write the rows as CSV into a file, the first two kinds as a page, and a table or JSON."""
-    if output is not None:
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        write_file(output, text.getvalue().encode(errors="backslashreplace"))
-    shown = [row for row in rows if row["what"] in (FIRST, UNFAMILIAR)]
-    if gallery is not None:
-        heading = f"To label first, of {len(rows)} images"
-        training_images = TrainingImages(predictor.metadata)
-        with Gallery(gallery, heading, near="familiar" in predictor.says) as page:
-            for batch in predictor.batches([row["path"] for row in shown]):
-                add_to_gallery(page, batch, predictor, training_images)
-    if as_json:
-        show_result(rows)
-        return
-    lines = [
-        f"{row['what']:<11}  {100 * row['margin']:5.1f} %  {row['class']:<12}  {row['path']}"
-        for row in shown
-    ]
-    show_result("\n".join([f"{'':<11}   margin  {'class':<12}  image", *lines]))
-    rest = Counter(row["what"].split()[0].rstrip(":") for row in rows[len(shown) :])
-    for kind, count in rest.items():
-        print(f"{count} {kind}: --json or --output has them", file=sys.stderr)  # noqa: T201
+def write_gallery(path: Path, rows: list[Row], predictor: Predictor) -> None:
+    """Write a page of the images to label first, and of those that are unfamiliar."""
+    paths = [row["path"] for row in rows if row["what"] in (FIRST, UNFAMILIAR)]
+    near = "familiar" in predictor.says
+    training_images = TrainingImages(predictor.metadata)
+    with Gallery(path, "What to label first", near=near) as page:
+        for batch in predictor.batches(paths):
+            add_to_gallery(page, batch, predictor, training_images)
+
+
+def as_table(rows: list[Row]) -> str:
+    """The rows as lines of text."""
+    cells = [[f"{100 * r['margin']:.1f} %", r["class"], r["what"], r["path"]] for r in rows]
+    return format_table([["margin", "class", "", "image"], *cells])

@@ -1,6 +1,8 @@
 """The training images that are nearest to an image, to show beside it."""
 
-from functools import cache, lru_cache
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -9,49 +11,38 @@ from PIL import Image
 from hymenoptera.cli.evaluation import run_data
 from hymenoptera.data.samples import Samples
 from hymenoptera.errors import ConfigError
-from hymenoptera.models.predictor import Neighbour
+from hymenoptera.models import Neighbour
 from hymenoptera.reports.images import data_uri, thumbnail
 
 SIDE_PX = 160
 
 
+@dataclass(frozen=True)
 class TrainingImages:
-    """A run's training images, small, by name.
+    """The training images of the run that has these metadata."""
 
-    Args:
-        metadata: of the run, from its checkpoint.
-    """
+    metadata: dict[str, Any]
 
-    def __init__(self, metadata: dict[str, Any]) -> None:
-        self._metadata = metadata
-        self._root = metadata.get("data", {}).get("root")
-        self._shown = lru_cache(maxsize=1000)(self._address)
-        self._samples = cache(self._find_samples)
-
-    def shown(self, neighbours: tuple[Neighbour, ...]) -> list[tuple[str, str]]:
+    def shown(self, near: Iterable[Neighbour]) -> list[tuple[str, str]]:
         """Each as a data URI, empty where it is no longer there, with its class and similarity."""
-        return [(self._shown(n.name), f"{n.label}, {n.similarity:.2f}") for n in neighbours]
-
-    def _address(self, name: str) -> str:
-        return data_uri(self._image(name))
+        return [(data_uri(self._image(n.name)), f"{n.label}, {n.similarity:.2f}") for n in near]
 
     def _image(self, name: str) -> Image.Image | None:
-        if self._root is not None:
-            path = Path(self._root, name)
-            is_inside = not Path(name).is_absolute() and ".." not in path.parts
-            return thumbnail(path, SIDE_PX) if is_inside else None
-        rows = self._samples()
-        if name not in rows:
+        if (root := self.metadata.get("data", {}).get("root")) is not None:
+            is_inside = not Path(name).is_absolute() and ".." not in Path(name).parts
+            return thumbnail(Path(root, name), SIDE_PX) if is_inside else None
+        if name not in self._samples:
             return None
-        samples, row = rows[name]
+        samples, row = self._samples[name]
         image = samples.read(row)
         image.thumbnail((SIDE_PX, SIDE_PX))
         return image
 
-    def _find_samples(self) -> dict[str, tuple[Samples, int]]:
+    @cached_property
+    def _samples(self) -> dict[str, tuple[Samples, int]]:
         """Images that are not files, by name."""
         try:
-            train = run_data(self._metadata, "train").train
+            train = run_data(self.metadata, "train").train
         except ConfigError:
             return {}
         return {name: (train, row) for row, name in enumerate(train.names.tolist())}

@@ -173,6 +173,7 @@ RULES = _by_key(
     (POSITIVE, "optimizer.lr find_lr.min_lr find_lr.max_lr"),
     (NOT_NEGATIVE, "loss.mixup model.mixup loss.cutmix model.cutmix optimizer.weight_decay"),
     (FRACTION, "data.flip_probability optimizer.momentum scheduler.warmup_fraction"),
+    (FRACTION, "callbacks.calibration.unfamiliar_share"),
     (SHARE, "data.train_fraction transfer.lr_decay model.lr_decay scheduler.gamma"),
     (PART, "loss.label_smoothing model.label_smoothing data.test_fraction"),
     (_number("above 0 and below 1", lambda value: 0 < value < 1), "data.val_fraction"),

@@ -90,20 +90,30 @@ def build_backbone(
     return Backbone(network, head.in_features, head_weights, weights_id, preprocessing)
 
 
-def build_network(name: str, class_count: int) -> tuple[nn.Module, str]:
-    """The library's own network of random weights with a head, and the name of the head in it.
+def build_network(name: str, options: dict[str, Any]) -> tuple[nn.Module, str]:
+    """The library's own network with a head, of random weights, and the head's name in it.
 
     Raises:
         ConfigError: it has no linear head, or more than one.
     """
     if name.startswith(TIMM):
-        network = timm_library().create_model(name.removeprefix(TIMM), num_classes=class_count)
+        network = timm_library().create_model(name.removeprefix(TIMM), **options)
         linear = [n for n, m in network.named_modules() if type(m) is nn.Linear]
         if (head_name := network.pretrained_cfg.get("classifier")) not in linear:
             raise ConfigError(f"{name} has no single linear head.")
         return network, head_name
-    network = get_model(name, num_classes=class_count, **_options(name, None))
+    network = get_model(name, **options)
     return network, find_head(network, name)[0]
+
+
+def network_options(name: str, size_px: int | None) -> dict[str, Any]:
+    """What the library's own function is given to build a network for images of some size."""
+    if name in ("googlenet", "inception_v3"):  # as its weights were trained
+        return {"aux_logits": False, "transform_input": True, "init_weights": True}
+    if name.startswith(TIMM) and size_px:
+        config = timm_library().get_pretrained_cfg(name.removeprefix(TIMM))
+        return {"img_size": size_px} if config is not None and config.fixed_input_size else {}
+    return {"image_size": size_px} if name.startswith("vit_") and size_px else {}
 
 
 def check_name(name: str) -> None:
@@ -150,15 +160,8 @@ def find_head(network: nn.Module, name: str) -> tuple[str, nn.Linear]:
     return layers[-1]
 
 
-def _options(name: str, size_px: int | None) -> dict[str, Any]:
-    """What a torchvision network is built with."""
-    if name in ("googlenet", "inception_v3"):  # as its weights were trained
-        return {"aux_logits": False, "transform_input": True, "init_weights": True}
-    return {"image_size": size_px} if name.startswith("vit_") and size_px else {}
-
-
 def _torchvision_network(name: str, size_px: int, *, is_drawn: bool) -> nn.Module:
-    options = _options(name, size_px)
+    options = network_options(name, size_px)
     if not is_drawn:  # drawing random weights takes up to seconds
         try:
             with torch.device("meta"):
@@ -190,11 +193,9 @@ def _official_weights(name: str, entry: WeightsEnum) -> dict[str, Tensor]:
 def _from_timm(name: str, weights: str | None, image_size: int | None) -> Backbone:
     check_name(name)
     timm, own = timm_library(), name.removeprefix(TIMM)
-    config = timm.get_pretrained_cfg(own)
-    is_fixed = image_size is not None and config is not None and config.fixed_input_size
-    options: dict[str, Any] = {"img_size": image_size} if is_fixed else {}
+    options = network_options(name, image_size) | {"num_classes": 0}
     try:
-        network = timm.create_model(own, weights == "imagenet", num_classes=0, **options)
+        network = timm.create_model(own, weights == "imagenet", **options)
     except Exception as error:  # the hub's client raises what it likes
         raise ConfigError(
             f"model.backbone={name} cannot be built: {in_one_line(error)}.\n"

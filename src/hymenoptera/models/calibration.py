@@ -42,9 +42,8 @@ class Calibration:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Calibration":
         """From what `to_dict` gave."""
-        familiarity = values["familiarity"]
-        known = None if familiarity is None else Familiarity.from_dict(familiarity)
-        return cls(values["temperature"], values["scores"], known)
+        known = values["familiarity"]
+        return cls(**values | {"familiarity": None if known is None else Familiarity(**known)})
 
     def to_dict(self) -> dict[str, Any]:
         """Tensors and plain values, for a checkpoint."""

@@ -173,10 +173,14 @@ class ImageClassifier(pl.LightningModule):
         features: Tensor = (self._copies[0] if self._copies else self.backbone)(images)
         return features
 
-    def for_inference(self) -> InferenceNetwork:
-        """A copy of the backbone as it is now, which is faster and cannot be trained."""
-        on_cpu = next(self.backbone.parameters()).device.type == "cpu"
-        bf16 = self.hparams["frozen_bf16"] is True and on_cpu and cpu_has_bf16()
+    def for_inference(self, bf16: bool | None = None) -> InferenceNetwork:
+        """A copy of the backbone as it is now, which is faster and cannot be trained.
+
+        It runs in bfloat16 if that is asked for, or else if the head was trained on such features.
+        """
+        if bf16 is None:
+            on_cpu = next(self.backbone.parameters()).device.type == "cpu"
+            bf16 = self.hparams["frozen_bf16"] is True and on_cpu and cpu_has_bf16()
         with torch.inference_mode(mode=False):  # of which a validation would make other tensors
             return InferenceNetwork(self.backbone, bf16=bf16)
 

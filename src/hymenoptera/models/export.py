@@ -15,9 +15,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from hymenoptera.data.preprocessing import MAX_ASPECT
-from hymenoptera.errors import ConfigError, RunError
+from hymenoptera.errors import ConfigError, RunError, in_one_line
 from hymenoptera.files import new_file
-from hymenoptera.models.backbones import build_network
+from hymenoptera.models.backbones import TIMM, build_network, network_options
 from hymenoptera.models.calibration import Calibration
 from hymenoptera.models.classifier import ImageClassifier
 
@@ -72,8 +72,11 @@ def export(
         warnings.simplefilter("ignore")  # of the exporters, about themselves
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         written = Path(folder) / f"model{chosen.suffix}"
-        chosen.write(classifier, images[:2], metadata, written)
-        logits_of = chosen.load(written)
+        try:
+            chosen.write(classifier, images[:2], metadata, written)
+            logits_of = chosen.load(written)
+        except (RuntimeError, ValueError) as error:  # of the format's writer, about this network
+            raise RunError(f"{form} cannot hold this network: {in_one_line(error)}") from error
         with torch.inference_mode():
             expected = classifier(images)
             found = torch.cat([logits_of(images[:1]), logits_of(images)])  # one alone, and all
@@ -106,8 +109,10 @@ def export_metadata(
     known = calibration or Calibration(1.0, torch.empty(0))
     allowed = [coverage for coverage in COVERAGES if coverage <= known.max_coverage]
     interpolation = classifier.preprocessing.interpolation.upper()
+    backbone, size_px = classifier.hparams["backbone"], classifier.preprocessing.crop_px
     return {
-        "backbone": classifier.hparams["backbone"],
+        "backbone": backbone,
+        "options": network_options(backbone, size_px) | {"num_classes": len(classifier.classes)},
         "classes": classifier.classes,
         "input": "images: (B, 3, crop_px, crop_px) float32, RGB / 255, less mean, by std",
         "output": "logits: (B, C) float32, a column a class",
@@ -162,10 +167,11 @@ def _write_safetensors(
     """As torchvision or timm names the weights, for its own network of C classes."""
     from safetensors.torch import save_file
 
-    head = build_network(classifier.hparams["backbone"], len(classifier.classes))[1]
+    about = json.loads(metadata)
+    _, head = build_network(about["backbone"], about["options"])
     state = {f"{head}.{name}": tensor for name, tensor in classifier.head.state_dict().items()}
     state |= classifier.backbone.state_dict()
-    tensors = {name: tensor.contiguous() for name, tensor in state.items()}
+    tensors = {name: tensor.contiguous().clone() for name, tensor in state.items()}  # not shared
     save_file(tensors, path, metadata={KEY: metadata})
 
 
@@ -175,7 +181,7 @@ def _load_safetensors(path: Path) -> Logits:
 
     with safe_open(path, "pt") as file:
         metadata = json.loads(file.metadata()[KEY])
-    network, _ = build_network(metadata["backbone"], len(metadata["classes"]))
+    network, _ = build_network(metadata["backbone"], metadata["options"])
     network.load_state_dict(load_file(path))
     return network.eval()
 
@@ -198,9 +204,11 @@ program = torch.export.load({path!r}, extra_files=(extra := {{"hymenoptera.json"
 network, about = program.module(), json.loads(extra["hymenoptera.json"])
 """,
     "safetensors": """\
-import torch, safetensors.torch as st, torchvision.models as models
+import torch, safetensors.torch as st
+from {library}
 about = json.loads(st.safe_open({path!r}, "pt").metadata()["hymenoptera"])
-network = models.get_model(about["backbone"], num_classes=len(about["classes"])).eval()
+name = about["backbone"].removeprefix("timm/")
+network = {function}(name, **about["options"]).eval()
 network.load_state_dict(st.load_file({path!r}))
 """,
 }
@@ -219,19 +227,23 @@ images = ((np.array(pixels) / 255 - about["mean"]) / about["std"]).transpose(2, 
 """
 
 
-def snippet(form: ExportFormat, path: Path) -> str:
+def snippet(form: ExportFormat, path: Path, backbone: str = "") -> str:
     """A program that prints the probabilities of the image it is given, and its set by coverage.
 
     Args:
         form: the file's format.
         path: the file, as the program will name it.
+        backbone: the network's name, which says whose it is.
     """
+    names = {"library": "torchvision.models import get_model", "function": "get_model"}
+    if backbone.startswith(TIMM):
+        names = {"library": "timm import create_model", "function": "create_model"}
     computing = "network(torch.tensor(images).float())[0].detach().numpy()"
     if form == "onnx":
         computing = 'network.run(None, {"images": np.float32(images)})[0][0]'
     return (
         "import json, sys, numpy as np\nfrom PIL import Image, ImageOps\n"
-        f"{_LOADING[form].format(path=str(path))}{_PREPARING}logits = {computing}\n"
+        f"{_LOADING[form].format(path=str(path), **names)}{_PREPARING}logits = {computing}\n"
         'weights = np.exp((np.float64(logits) - np.max(logits)) / about["temperature"])\n'
         'p = dict(zip(about["classes"], (weights / weights.sum()).tolist()))\n'
         'sets = {c: [k for k in p if p[k] >= q] for c, q in about["least_probability"].items()}\n'

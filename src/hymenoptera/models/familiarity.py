@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -54,11 +53,6 @@ class Familiarity:
         kept = normalize(train.float(), dim=1).half()
         distances = nearest(validation, kept)[0][:, -1].sort().values
         return cls(kept, list(names), np.asarray(labels).tolist(), distances, share)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "Familiarity":
-        """From what a checkpoint holds, `vars` of one."""
-        return cls(**values)
 
     def of(self, distances: Tensor) -> Tensor:
         """Distances (B,) -> familiarity (B,), above 0 and 1 or less."""

@@ -73,7 +73,6 @@ def target_layer(classifier: ImageClassifier) -> str:
     """
     size_px = classifier.preprocessing.crop_px
     weights = next(classifier.parameters())
-    noise = torch.randn(1, 3, size_px, size_px, generator=torch.Generator().manual_seed(0))
     order: list[str] = []  # of the layers as they ran
     counted: set[str] = set()
 
@@ -97,6 +96,7 @@ def target_layer(classifier: ImageClassifier) -> str:
     ]
     try:
         with torch.inference_mode(mode=False), torch.enable_grad():
+            noise = torch.randn(1, 3, size_px, size_px, generator=torch.Generator().manual_seed(0))
             images = noise.to(weights.device, weights.dtype).requires_grad_()
             logits = classifier.head(classifier.backbone(images))
             torch.autograd.grad(logits.max(), images)

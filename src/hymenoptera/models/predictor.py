@@ -161,15 +161,16 @@ class Predictor:
         # the memory format of a validation: the same sums, and the fastest
         self.classifier.backbone.to(memory_format=torch.channels_last)
         self.classifier.to(self._fabric.device)
-        network = _Network(self.classifier.for_inference(), self.classifier.head)
+        copied = self.classifier.for_inference(bf16=None if precision is None else False)
+        network = _Network(copied, self.classifier.head)
         self._network = self._fabric.setup_module(network.eval())
         self.says: list[str] = []
         self._least: float | None = None
         if coverage is not None:
             if self.calibration is None:
                 raise ConfigError(
-                    f"{checkpoint} has no facts for sets of classes: "
-                    f"`hymenoptera calibrate {checkpoint}` adds them."
+                    f"{checkpoint} does not know what a coverage needs: "
+                    f"`hymenoptera calibrate {checkpoint}` adds it."
                 )
             self._least = self.calibration.least_probability(coverage)
             self.says += ["set", "unsure"]
@@ -227,41 +228,32 @@ class Predictor:
 
     def _say(self, features: Tensor, logits: Tensor) -> Iterator[dict[str, Any]]:
         """What a prediction says beside its path, of each of R images: (R, D) and (R, C)."""
-        logits, calibration = logits.float().cpu(), self.calibration
-        temperature = 1.0 if calibration is None else calibration.temperature
-        probabilities = (logits.double() / temperature).softmax(dim=1)
-        values = probabilities.tolist()
+        classes, least, logits = self.classes, self._least, logits.float().cpu()
+        temperature = self.calibration.temperature if self.calibration else 1.0
+        probabilities = (logits.double() / temperature).softmax(dim=1).tolist()
         # by the logits: no temperature changes the predicted class
         ranked = logits.argsort(dim=1, descending=True, stable=True).tolist()
         near = self._near(features.float())
-        for order, row in zip(ranked, values, strict=True):
-            least = self._least
-            found = (
-                None if least is None else tuple(self.classes[k] for k in order if row[k] >= least)
-            )
-            yield {
-                "probabilities": {self.classes[k]: row[k] for k in order},
-                "set": found,
-                **next(near),
-            }
+        for order, row in zip(ranked, probabilities, strict=True):
+            found = tuple(classes[k] for k in order if row[k] >= (least or 0.0))
+            said = {"probabilities": {classes[k]: row[k] for k in order}, **next(near)}
+            yield said if least is None else said | {"set": found}
 
     def _near(self, features: Tensor) -> Iterator[dict[str, Any]]:
-        """How familiar each of R images is."""
+        """How familiar each of R images is, as far as the checkpoint knows."""
         known = self.calibration and self.calibration.familiarity
         if not known:
             yield from ({} for _ in features)
             return
         distances, rows = nearest(features, self._train, NEAREST)
         familiarity = known.of(distances[:, NEIGHBOUR - 1].cpu()).tolist()
-        for own, far, share in zip(rows.tolist(), distances.tolist(), familiarity, strict=True):
-            near = zip(own, far, strict=True)
-            yield {
-                "familiarity": share,
-                "is_familiar": share > known.share,
-                "nearest": tuple(
-                    Neighbour(known.names[i], self.classes[known.labels[i]], 1 - d) for i, d in near
-                ),
-            }
+        for row, far, share in zip(rows.tolist(), distances.tolist(), familiarity, strict=True):
+            near = (
+                Neighbour(known.names[i], self.classes[known.labels[i]], 1 - distance)
+                for i, distance in zip(row, far, strict=True)
+            )
+            is_familiar = share > known.share
+            yield {"familiarity": share, "is_familiar": is_familiar, "nearest": tuple(near)}
 
     def _prepare(self, image: ImageLike) -> Tensor | str:
         """The network's input, (3, H, W) float32 normalised; or why there is none."""

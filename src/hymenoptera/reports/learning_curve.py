@@ -72,8 +72,7 @@ def fit_learning_curve(correct: Mapping[int, Array]) -> LearningCurve | None:
     grid = np.unique(np.geomspace(sizes[0], 2 * sizes[-1], 40).round().astype(int))
     grid = np.union1d(grid, sizes)
     errors = np.array([1 - one.mean() for one in values])
-    generator = np.random.default_rng(0)
-    draws = np.array([_resampled(values, generator) for _ in range(DRAWS)])  # (DRAWS, K)
+    draws = _resampled(values)
     noise = draws.var(axis=0) + 1 / values[0].shape[1] ** 2
     (fitted,) = _fit(errors[None], sizes, noise, grid)  # (G,)
     curves = _fit(draws, sizes, noise, grid)  # (DRAWS, G)
@@ -126,15 +125,16 @@ def _correct(by_size: Mapping[int, Sequence[Configuration]]) -> dict[int, Array]
     }
 
 
-def _resampled(values: Sequence[Array], generator: np.random.Generator) -> Array:
-    """(K,) errors of a draw of the images, the same at all sizes, and of each size's repeats."""
-    count = values[0].shape[1]
-    images = generator.integers(0, count, count)
-    means = []
-    for one in values:
-        repeats = generator.integers(0, len(one), len(one))
-        means.append(1 - one[repeats][:, images].mean())
-    return np.array(means)
+def _resampled(values: Sequence[Array]) -> Array:
+    """(DRAWS, K) errors of draws of the images, the same at all sizes, and of each's repeats."""
+    generator, count = np.random.default_rng(0), values[0].shape[1]
+    images = generator.multinomial(count, np.full(count, 1 / count), size=DRAWS) / count
+    errors = []
+    for one in values:  # (R, N)
+        weights = np.full(len(one), 1 / len(one))
+        repeats = generator.multinomial(len(one), weights, size=DRAWS) / len(one)
+        errors.append(1 - (repeats @ one * images).sum(axis=1))
+    return np.stack(errors, axis=1)
 
 
 def _fit(errors: Array, sizes: Sequence[int], noise: Array, grid: Array) -> Array:

@@ -48,9 +48,7 @@ def write_report(folder: Path) -> Path:
         curves=_curves(folder),
         augmented=OmegaConf.select(OmegaConf.create(text), "transfer.views", default=0) != 0,
         splits={
-            name: _split(name, found, summary.calibration if name == "validation" else None)
-            for name, found in splits.items()
-            if found is not None
+            name: _split(name, one, summary) for name, one in splits.items() if one is not None
         },
         config=text,
         validation=validation,
@@ -68,10 +66,10 @@ def _curves(folder: Path) -> dict[str, Markup]:
     }
 
 
-def _split(
-    name: str, predictions: Predictions, calibrated: dict[str, Any] | None
-) -> dict[str, Any]:
-    measures, after = measure(predictions), (calibrated or {}).get("reliability_after")
+def _split(name: str, predictions: Predictions, summary: Summary) -> dict[str, Any]:
+    measures = measure(predictions)
+    calibrated = summary.calibration if name == "validation" else None
+    after = calibrated["reliability_after"] if calibrated else None
     confusion = figures.confusion_figure(np.array(measures["confusion"]), predictions.classes)
     precision_recall = figures.precision_recall_figure(predictions)
     return {

@@ -2,6 +2,7 @@
 
 import shlex
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from hymenoptera.reports.console import curves_command
@@ -57,9 +58,22 @@ def _content(sweep: Sweep) -> dict[str, Any]:
         "configurations": [_configuration(one, sweep) for one in sweep.configurations],
         "jobs": [_job(job) for job in sweep.jobs],
         "learning_curves": (curves := learning_curves(sweep.configurations)),
-        "notes": render("sweep_notes.txt", sweep=sweep, scatter=SEED_SCATTER, curves=curves),
+        "notes": render(
+            "sweep_notes.txt",
+            sweep=sweep,
+            scatter=SEED_SCATTER,
+            curves=curves,
+            hashes=_hashes(sweep),
+        ),
         "best": result,
     }
+
+
+def _hashes(sweep: Sweep) -> set[str]:
+    """What identifies the images of the jobs that are done; one if they all had the same."""
+    data = [job.summary.data for job in sweep.jobs if job.accuracy is not None]
+    hashes = {one.get("all_manifest_hash", one.get("manifest_hash")) for one in data}
+    return {one for one in hashes if one}
 
 
 def _commands(result: JobResult) -> dict[str, str]:
@@ -89,7 +103,8 @@ def _verdict(one: Configuration, sweep: Sweep) -> str:
     missing = len(one.jobs) - len(one.done)
     failed = next((result.job for result in one.jobs if result.job.state == "failed"), None)
     if not one.done:
-        return f"failed: {failed.reason}" if failed else one.jobs[0].job.state
+        reason = failed and shorten(str(failed.reason), 120, placeholder=" ...")
+        return f"failed: {reason}" if failed else one.jobs[0].job.state
     words = "best" if one is sweep.best else "not compared"
     if (compared := one.comparison) is not None:
         # only by the interval of the pair by itself, which is not corrected

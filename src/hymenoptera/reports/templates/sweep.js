@@ -169,11 +169,13 @@ if (curves.length) {
   }
 } else make("p", {}, at("curves"), "No run has two epochs.");
 
-const columns = [...keys.map(shortKey), "accuracy %", "± %", "95 % interval", "images", "runs", "points from the best", "verdict"];
+const sizes = keys.includes("model.backbone") ? { "M parameters": "parameters_m", "ms an image": "ms_per_image", MB: "size_mb" } : {};
+const columns = [...keys.map(shortKey), ...Object.keys(sizes), "accuracy %", "± %", "95 % interval", "images", "runs", "points from the best", "verdict"];
 const kinds = columns.map((name, i) => i === columns.length - 1 ? ""
   : i < keys.length && rows.some(row => number(row.values[keys[i]] ?? "0") === null) ? "word"
-  : ["± %", "95 % interval", "images", "runs"].includes(name) ? "number less" : "number");
-const cells = rows.map((row, i) => ({ i, cells: [...keys.map(k => row.values[k] ?? ""), percent(row.mean),
+  : [...Object.keys(sizes), "± %", "95 % interval", "images", "runs"].includes(name) ? "number less" : "number");
+const cells = rows.map((row, i) => ({ i, cells: [...keys.map(k => row.values[k] ?? ""),
+  ...Object.values(sizes).map(name => row[name]?.toFixed(1) ?? ""), percent(row.mean),
   percent(row.deviation), row.interval ? row.interval.map(percent).join(" to ") : "", row.count || "",
   row.jobs.filter(n => jobs.get(n).state === "done").length + " of " + row.jobs.length,
   row.difference === null ? "" : `${signed(row.difference)} (${row.difference_interval.map(signed).join(" to ")})`,
@@ -214,5 +216,5 @@ function draw(by, down) {
     link(line, i);
   }
 }
-draw(keys.length, true);
+draw(keys.length + Object.keys(sizes).length, true);
 document.querySelectorAll(".pointed").forEach(e => e.dataset.idle = e.textContent);
