@@ -98,7 +98,7 @@ def build_network(name: str, options: dict[str, Any]) -> tuple[nn.Module, str]:
     """
     if name.startswith(TIMM):
         network = timm_library().create_model(name.removeprefix(TIMM), **options)
-        linear = [n for n, m in network.named_modules() if type(m) is nn.Linear]
+        linear = [n for n, m in network.named_modules() if isinstance(m, nn.Linear)]
         if (head_name := network.pretrained_cfg.get("classifier")) not in linear:
             raise ConfigError(f"{name} has no single linear head.")
         return network, head_name

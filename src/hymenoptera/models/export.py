@@ -75,7 +75,9 @@ def export(
         try:
             chosen.write(classifier, images[:2], metadata, written)
             logits_of = chosen.load(written)
-        except (RuntimeError, ValueError) as error:  # of the format's writer, about this network
+        except ConfigError:
+            raise
+        except Exception as error:  # writers raise what they like about a network
             raise RunError(f"{form} cannot hold this network: {in_one_line(error)}") from error
         with torch.inference_mode():
             expected = classifier(images)

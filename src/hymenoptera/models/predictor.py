@@ -168,9 +168,9 @@ class Predictor:
         self._least: float | None = None
         if coverage is not None:
             if self.calibration is None:
+                place = "RUN" if isinstance(checkpoint, ImageClassifier) else checkpoint
                 raise ConfigError(
-                    f"{checkpoint} does not know what a coverage needs: "
-                    f"`hymenoptera calibrate {checkpoint}` adds it."
+                    f"A coverage needs a calibrated checkpoint: `hymenoptera calibrate {place}`."
                 )
             self._least = self.calibration.least_probability(coverage)
             self.says += ["set", "unsure"]
