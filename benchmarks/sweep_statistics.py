@@ -202,7 +202,7 @@ SELECTION_BIAS = {  # configurations, seeds, scatter, how much worse the last on
 }
 
 
-def selection_bias(generator: np.random.Generator, sweeps: int) -> Iterator[str]:
+def bias_of_the_best(generator: np.random.Generator, sweeps: int) -> Iterator[str]:
     """How much too high the best is, and how much it is said to be."""
     yield "| the best of | is too high by, points | is said to be |"
     yield "|---|---|---|"
@@ -228,7 +228,7 @@ if __name__ == "__main__":
     parser.add_argument("--sweeps", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    for part in (intervals, false_alarms, power, selection_bias):
+    for part in (intervals, false_alarms, power, bias_of_the_best):
         for line in part(np.random.default_rng(options.seed), options.sweeps):
             print(line, flush=True)
         print()

@@ -40,8 +40,8 @@ class TensorBoard(pl.Callback):
 
     CUSTOM SCALARS has training and validation in one chart, and a chart each for learning rates
     and throughput: training images a second of each epoch, reading included, up to its last step.
-    TEXT has the composed config. Every logger has the hyperparameters; HPARAMS has how the run was configured, beside the metrics of its
-    best epoch, see `History.best`.
+    TEXT has the composed config. HPARAMS has how the run was configured, beside the metrics of its
+    best epoch, see `History.best`. Every other logger has the hyperparameters too.
 
     Args:
         keys: dotted keys of the config that HPARAMS always shows; what the command line overrode

@@ -115,7 +115,7 @@ def fetch(source: str, folder: Path, manifest: Manifest) -> Path:
         _verify(root, manifest, str(root), f"Point data.source at the right folder; {OWN_IMAGES}")
         return root
     if "://" not in source and not zipfile.is_zipfile(path):
-        raise ConfigError(f"{path} is not a zip file, or it is cut short. Name a whole zip or a folder.")
+        raise ConfigError(f"{path} is not a whole zip file. Name one, or a folder.")
 
     def fill(target: Path) -> None:
         archive = _download(source, target) if "://" in source else path
@@ -171,7 +171,7 @@ def _unpack(archive: Path, source: str, target: Path, manifest: Manifest) -> Non
                     (target / name).parent.mkdir(parents=True, exist_ok=True)
                     (target / name).write_bytes(zipped.read(start + name))
     except DAMAGE as error:
-        raise ConfigError(f"{source} is not a zip file, or it is damaged ({error}). Get it again.") from error
+        raise ConfigError(f"{source} is not a whole zip file ({error}). Get it again.") from error
     _verify(target, manifest, source, f"Get the right archive; {OWN_IMAGES}")
 
 
