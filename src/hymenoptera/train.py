@@ -1,7 +1,5 @@
 """Training: a composed config becomes a data module, a model, a Trainer and a run folder."""
 
-import hymenoptera.config.lighter_imports  # noqa: F401 # isort: skip
-
 import gc
 import logging
 import os
