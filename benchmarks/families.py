@@ -53,7 +53,6 @@ FAMILIES: dict[str, int | None] = {
 }
 MORE: dict[str, int | None] = {  # slow on a CPU
     "alexnet": 64,
-    "inception_v3": 96,
     "resnext50_32x4d": 64,
     "swin_v2_t": 64,
     "efficientnet_v2_s": 64,

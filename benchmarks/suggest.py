@@ -158,6 +158,7 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, required=True, help="a folder for the features")
     parser.add_argument("--repeats", type=int, default=20)
     arguments = parser.parse_args()
+    torch.set_num_threads(1)  # heads are small: with two it takes several times as long
     arguments.keep.mkdir(parents=True, exist_ok=True)
     for run in arguments.runs:
         kept = arguments.keep / f"{run.name}.pt"

@@ -158,8 +158,8 @@ def test_cached_features_give_what_images_give(
     assert (predictions[1] == predictions[2]).all()
     features = [read(tmp_path / name / "summary.json")["features"] for name in runs]
     assert features[0] is None
-    assert features[1] == {"computed": 36 + 48, "cached": 0}
-    assert features[2] == {"computed": 0, "cached": 36 + 48}
+    assert features[1].items() >= {"computed": 36 + 48, "cached": 0}.items()
+    assert features[2].items() >= {"computed": 0, "cached": 36 + 48}.items()
 
 
 def test_a_frozen_backbone_stays_as_it_was(tmp_path: Path, run_train: Run, tiny: list[str]) -> None:
