@@ -44,6 +44,7 @@ SMALL = (
 )
 DRAWN = ("data=drawn", "data.train_per_class=8", "data.val_per_class=4", "data.size_px=48")
 FONTS = matplotlib.get_cachedir()  # finding all fonts again takes seconds
+OWN = ("data=imagefolder", "data.root=images")
 ELSEWHERE = (  # run for real in tests of their own, or in need of a server or a device: composed
     *("slurm", "joblib", "submitit", "ddp", "trainer=gpu", "trainer=mps", "data.path=", "http://"),
 )
@@ -106,7 +107,8 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (home / "labels.csv").write_text("\n".join(["image,label", *rows]) + "\n")
     network = torchvision.models.resnet18()
     torch.save(network.state_dict(), home / "resnet18-f37072fd.pth")
-    overrides = (*tiny_overrides(home / "images"), "trainer.max_epochs=1", *LEAN)
+    small = ("trainer.max_epochs=1", "model.backbone=mobilenet_v3_small")
+    overrides = (*tiny_overrides(home / "images"), *small, *LEAN)
     for where in ("hydra.run.dir=RUN", "hydra.run.dir=OTHER_RUN"):
         ended = run("train.py", (*overrides, where), home, {})
         assert ended.status == 0, ended.err
@@ -144,11 +146,13 @@ def train_arguments(words: list[str], is_composed: bool) -> tuple[str, ...]:
     if "gradual" in text:
         small.append("trainer.max_epochs=9")
     if "data=" not in text and "data.source" not in text:
-        small += DRAWN
+        small += OWN if "learning_curve" in text else DRAWN
     if not any(name in text for name in ("vit", "timm/", "model._target_")):
         small.append("model.image_size=32")
     if "optuna" in text:
         small.append("sweep.trials=2")
+    if "model" not in text:
+        small.append("model.backbone=mobilenet_v3_small")  # a tenth of the bytes to save and load
     return (*words, *small, *LEAN)
 
 
@@ -192,6 +196,8 @@ def run_documented(command: str, home: Path, *, is_composed: bool = False) -> En
         case ["find", *_]:
             (home / "in.txt").write_text("ant.jpg\nbee.png\n")
             return run("hymenoptera", tuple(words[words.index("hymenoptera") + 1 :]), home, {})
+        case ["eval", completion]:
+            return run("train.py", tuple(completion.rstrip(")").split()[2:]), home, environment)
         case ["make", *rest]:
             subprocess.run(["make", "-n", *rest], cwd=ROOT, check=True, capture_output=True)
         case ["python", script, *options] if script.startswith("benchmarks/"):
