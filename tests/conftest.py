@@ -65,6 +65,7 @@ def tiny_overrides(images: Path) -> list[str]:
         "data.num_workers=0",
         "data.batch_size=8",
         "model.weights=none",
+        "model.backbone=mobilenet_v3_small",  # little to save and load
         "model.image_size=32",
         "trainer.max_epochs=2",
     ]

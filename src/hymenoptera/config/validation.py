@@ -149,7 +149,9 @@ def _conflicts(config: Mapping[str, Any], launcher: str | None) -> Iterator[str]
         yield f"model.backbone={backbone} needs the extra timm: pip install 'hymenoptera[timm]'."
     if data.get("sampler") == "balanced" and loss["class_weights"] == "balanced":
         yield "data.sampler=balanced and loss.class_weights=balanced do the same twice: set one."
-    if data.get("train_fraction", 1) != 1 and data.get("train_per_class") and is_ours(data):
+    is_drawn = str(data.get("_target_")).endswith("DrawnDataModule")  # so many are drawn
+    both = data.get("train_fraction", 1) != 1 and data.get("train_per_class")
+    if both and is_ours(data) and not is_drawn:
         yield "data.train_fraction and data.train_per_class: set one of them."
     mixes = loss["mixup"] or loss["cutmix"]
     if mixes and epochs == [] and transfer["cache"] and transfer["views"] is not None:
