@@ -52,7 +52,13 @@ def test_training_is_the_articles_loop_to_the_bit(
     tmp_path: Path, run_train: Callable[..., Ended], tiny: list[str], images: Path
 ) -> None:
     """First weights, crops, steps, batch-norm statistics: nothing is added, nothing is lost."""
-    ended = run_train(*tiny, "experiment=scratch", "data.batch_size=4", "hydra.run.dir=run")
+    ended = run_train(
+        *tiny,
+        "model.backbone=resnet18",
+        "experiment=scratch",
+        "data.batch_size=4",
+        "hydra.run.dir=run",
+    )
     assert ended.status == 0, ended.err
     last = load_classifier(tmp_path / "run" / "checkpoints" / "last.ckpt")
     network = plain_loop(images, last.preprocessing, epochs=2)

@@ -23,6 +23,7 @@ def test_the_article_begins_on_the_real_images(
     """The right images, the weights by name, a prediction for each of 153; all of it again."""
     weights = os.environ.get(WEIGHTS, "none")
     short = ("trainer.max_epochs=1", "trainer.limit_train_batches=2", "model.image_size=64", *LEAN)
+    short += ("callbacks.calibration.enabled=false",)
     options = (f"data.source={real_archive}", f"model.weights={weights}", "hydra.run.dir=run")
     ended = run_train(*options, *short)
     assert ended.status == 0, ended.err

@@ -28,7 +28,12 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory, images: Path) -> Path
     """The folder of a run whose last.ckpt was written in the middle of an epoch."""
     folder = tmp_path_factory.mktemp("finished")
     options = ("+trainer.max_steps=5", "callbacks.last_checkpoint.within_epoch_s=0")
-    ended = run("train.py", (*tiny_overrides(images), *options, "hydra.run.dir=run"), folder, {})
+    ended = run(
+        "train.py",
+        (*tiny_overrides(images), "model.backbone=resnet18", *options, "hydra.run.dir=run"),
+        folder,
+        {},
+    )
     assert ended.status == 0, ended.err
     return folder / "run"
 
