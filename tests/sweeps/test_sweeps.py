@@ -84,7 +84,11 @@ def test_kill_9_loses_no_job_that_was_done_and_resumes_the_other(sweeping: Sweep
 
 @pytest.mark.parametrize(
     ("launcher", "number"),
-    [((), signal.SIGINT), (JOBLIB, signal.SIGINT), (SUBMITIT, signal.SIGTERM)],
+    [
+        ((), signal.SIGINT),
+        pytest.param(JOBLIB, signal.SIGINT, marks=pytest.mark.torture),
+        (SUBMITIT, signal.SIGTERM),
+    ],
 )
 def test_a_signal_stops_the_jobs_and_the_same_command_resumes_them(
     sweeping: Sweeping, launcher: tuple[str, ...], number: signal.Signals
@@ -105,6 +109,7 @@ def test_a_signal_stops_the_jobs_and_the_same_command_resumes_them(
     assert all(sweeping.epochs(job) == list(range(40)) for job in running)
 
 
+@pytest.mark.torture
 def test_a_killed_worker_is_a_failed_job_and_those_that_wait_still_run(sweeping: Sweeping) -> None:
     command = (*JOBLIB, "optimizer.lr=1e-3,1e-4,1e-2,1e-1", "trainer.max_epochs=10")
     ended = sweeping(*command, KILL="1e-3")
