@@ -294,6 +294,11 @@ class ImageClassifier(pl.LightningModule):
             wanted = cpu_has_bf16() and str(self.trainer.precision) == "32-true"
         self.hparams["frozen_bf16"] = bool(wanted and on_cpu and self.trains_head_only)
 
+    def teardown(self, stage: str) -> None:
+        """Drop the copy of a still backbone: from here on its weights may change again."""
+        self._copies.clear()
+        self._is_still = False
+
     def on_fit_start(self) -> None:
         """Reject callbacks that would move what is frozen.
 
