@@ -193,6 +193,9 @@ class SweepRun:
         own = [o for o in job.overrides if o.split("=")[0].lstrip("+") in manifest.swept]
         took = format_duration(summary.durations.get("total_s", 0.0)) if summary else "-"
         words = f"job {job.number:<3} {result} {took:>8}  {' '.join(own)}"
+        self._ended_now += 1
+        left_s = (time.monotonic() - self._began) / self._ended_now * (total - self._count)
+        words += f"  (about {format_duration(left_s)} to go)" if left_s > 0 else ""
         if job.state != "done":
             words += f"  {job.state}: {job.reason or 'resumed the next time'}"
         elif summary and summary.pruned_after:
@@ -200,9 +203,6 @@ class SweepRun:
         if accuracy is not None and accuracy > self._best:
             self._best = accuracy
             words += "  best so far"
-        self._ended_now += 1
-        left_s = (time.monotonic() - self._began) / self._ended_now * (total - self._count)
-        words += f"  (about {format_duration(left_s)} to go)" if left_s > 0 else ""
         log.info("%4d of %d  %s", self._count, total, words)
 
     def _wait(self, batch: list[Job]) -> None:
