@@ -75,8 +75,8 @@ class History(pl.Callback):
             self._best_score, self._best_epoch = score, int(place["epoch"])
         if self._ended:
             self._ended = {}
-            rates = {f"lr/{name}": lr for name, lr in self._learning_rates.items()}
-            self.rows.append(place | self._logged(self._trainer) | rates)
+            learning_rates = {f"lr/{name}": lr for name, lr in self._learning_rates.items()}
+            self.rows.append(place | self._logged(self._trainer) | learning_rates)
             if self._trainer.is_global_zero:
                 self._write(Path(self._folder or self._trainer.default_root_dir))
 

@@ -66,7 +66,7 @@ def check_data_set(root: Path, weights: str = "auto", backbone: str = "resnet18"
         raise ConfigError(
             f"{root} holds no images in class folders, or in class folders below train/."
         )
-    everything = list(in_threads(lambda file: _look_at(root, file), listed, "looking at images"))
+    everything = list(in_threads(lambda file: _look_at(root, file), listed, "checking images"))
     files = [file for file in everything if not file.error]
     counts = Counter((file.split, file.label) for file in everything)
     paths = [path.relative_to(root) for path in root.rglob("*") if not path.is_dir()]

@@ -47,8 +47,8 @@ def check(cfg: DictConfig, *, files: bool = True) -> dict[str, Any]:
     _check_values(config)
     in_sweep = hydra is not None and hydra.mode == RunMode.MULTIRUN
     launcher = hydra.launcher._target_ if in_sweep else None
-    for conflict in _conflicts(config, launcher):
-        raise ConfigError(conflict)
+    for reason in _invalid_combinations(config, launcher):
+        raise ConfigError(reason)
     folder = Path("" if hydra is None else hydra.runtime.cwd)
     for key, value, path in _paths(config, folder):
         if files and key in MUST_EXIST and not path.exists():
@@ -125,7 +125,7 @@ def _check_values(config: Mapping[str, Any]) -> None:
             raise ConfigError(f"{key}: there is no such key. {schema.nearest_key(key)}".strip())
 
 
-def _conflicts(config: Mapping[str, Any], launcher: str | None) -> Iterator[str]:
+def _invalid_combinations(config: Mapping[str, Any], launcher: str | None) -> Iterator[str]:
     """What is wrong with values that are valid by themselves; the launcher is that of a sweep."""
     data, transfer, loss = config["data"], config["transfer"], config["loss"]
     folds, fold = data.get("folds"), data.get("fold")
