@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import io
+import multiprocessing
 import os
 import runpy
 import sys
@@ -12,6 +13,8 @@ ROOT = Path(__file__).parent.parent
 
 def run_here(script: str, arguments: list[str], cwd: Path, environment: dict[str, str]) -> None:
     os.setsid()
+    # as in a process of one's own; it came from a fork server, whose workers import torch again
+    multiprocessing.set_start_method(None, force=True)
     os.chdir(cwd)
     os.environ.update(environment)
     hide(environment.get("HIDDEN_PACKAGE"))

@@ -63,17 +63,22 @@ def commands_in(text: str) -> Iterator[str]:
 
 def documented() -> dict[str, str]:
     """Where each documented command stands first."""
-    found = {}
+    found: dict[str, str] = {}
+
+    def add(command: str, place: str) -> None:
+        command = re.sub(r"\s+# .*", "", command).replace("runs/TIME", "RUN")
+        found.setdefault(command, place)
+
     for page in PAGES:
         for command in commands_in(page.read_text()):
-            found.setdefault(command, str(page.relative_to(ROOT)))
+            add(command, str(page.relative_to(ROOT)))
     for config in sorted(ROOT.glob("conf/**/*.yaml")):
         text = re.sub(r" \\\n# +", " ", config.read_text())
         for command in re.findall(r"^(?:# +|      )(python train\.py.*)", text, re.MULTILINE):
             command = re.split(r"  +(?=\w)", command.strip())[0]
-            found.setdefault(command, str(config.relative_to(ROOT)))
+            add(command, str(config.relative_to(ROOT)))
     for example in helped():
-        found.setdefault(example, "hymenoptera --help")
+        add(example, "hymenoptera --help")
     return found
 
 
@@ -122,7 +127,7 @@ def home(template: Path, tmp_path: Path) -> Path:
     """A copy of it, without copying the files."""
     subprocess.run(["cp", "--recursive", "--link", f"{template}/.", tmp_path], check=True)
     (tmp_path / "best.ckpt").hardlink_to(tmp_path / "RUN" / "checkpoints" / "best.ckpt")
-    for name in ("TIME", "2026-01-31_12-00-00-000000", "rates"):
+    for name in ("2026-01-31_12-00-00-000000", "rates"):
         (tmp_path / "runs" / name).symlink_to(tmp_path / ("runs/lr" if name == "rates" else "RUN"))
     (tmp_path / "my_module.py").write_text((ROOT / "tests" / "my_module.py").read_text())
     return tmp_path
