@@ -38,7 +38,10 @@ def _train() -> None:
 
 def main(cfg: Any) -> float | None:
     """Train as the config says; returns the best validation accuracy."""
-    from hymenoptera.train import run
+    from hymenoptera.config.command import quick_imports
+
+    with quick_imports():
+        from hymenoptera.train import run
 
     return run(cfg)
 

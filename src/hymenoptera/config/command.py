@@ -1,5 +1,6 @@
 """Around `hydra.main`: arguments before Hydra reads them, exit statuses, errors in a few lines."""
 
+import gc
 import io
 import logging
 import os
@@ -8,7 +9,8 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from string import Template
 from typing import Any, NoReturn
@@ -64,6 +66,22 @@ def run_command(main: Callable[[], Any]) -> NoReturn:
     if message and (rank() == 0 or status == 1):  # rank zero finds an invalid config too
         print(message, file=sys.stderr)  # noqa: T201
     sys.exit(status)
+
+
+@contextmanager
+def quick_imports() -> Iterator[None]:
+    """Import torch and Lightning with the garbage collector held back.
+
+    What they make stays. Looking through it, once for every 700 new objects and again at a run's
+    end, takes a quarter of the time of a short run.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        if not gc.get_freeze_count():  # a sweep's first job
+            gc.freeze()
+        gc.enable()
 
 
 def _set_up_process() -> None:
