@@ -30,6 +30,8 @@ def test_the_start_says_what_is_trained_on_what(make_run: Callable[..., Path]) -
         f"run folder {run}",
     ):
         assert line in text.splitlines()
+    summary.data["classes"] = ["ants, red", "bees"]
+    assert 'in 2 classes ("ants, red", bees)' in start_lines(summary, run)
     summary.resumes = [{"from_epoch": 3, "from_batch": 5}]
     assert start_lines(summary, run).endswith(f"{run}, resumed in epoch 3 after batch 5")
 

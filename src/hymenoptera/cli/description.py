@@ -5,7 +5,7 @@ from typing import Any
 
 from hymenoptera.reports.record import Summary, read_summary
 from hymenoptera.reports.runs import run_of
-from hymenoptera.reports.tables import format_interval, format_percent, format_size
+from hymenoptera.reports.tables import format_interval, format_names, format_percent, format_size
 
 
 def record_of(checkpoint: Path) -> Summary | None:
@@ -46,7 +46,7 @@ def description_text(about: dict[str, Any]) -> str:
         accuracy += f", 95 % interval {format_interval(about['interval'])}"
     lines = {
         "checkpoint": f"{about['checkpoint']} ({format_size(about['size_bytes'])})",
-        "classes": f"{len(classes)} ({', '.join(classes[:12])}{', ...' * (len(classes) > 12)})",
+        "classes": f"{len(classes)} ({format_names(classes, 12)})",
         "model": f"{model['backbone']}, {model['input_px']} px, "
         f"{model['parameter_count'] / 1e6:.1f} M parameters; first weights {model['weights']}",
         "data": f"{data.get('train_count', '?')} to train on, {data.get('val_count', '?')} to "

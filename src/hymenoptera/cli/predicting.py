@@ -20,6 +20,7 @@ from hymenoptera.models import Prediction, Predictor
 from hymenoptera.models.grad_cam import GradCam
 from hymenoptera.models.predictor import Batch
 from hymenoptera.reports.gallery import Gallery
+from hymenoptera.reports.tables import format_names
 
 
 def predict_paths(
@@ -90,7 +91,7 @@ def add_to_gallery(
     heat_maps = iter(explain(batch.images).numpy() if explain and len(batch.images) else ())
     for one in batch.predictions:
         shown = (None, None) if one.error else (next(images), next(heat_maps, None))
-        notes = [f"unsure: {', '.join(one.set or ()) or 'no class'}"] if one.is_unsure else []
+        notes = [f"unsure: {format_names(one.set or ()) or 'no class'}"] if one.is_unsure else []
         notes += ["unlike the training images"] if one.is_familiar is False else []
         near = training_images.shown(one.nearest)
         page.add(one.path, shown[0], one.probabilities, shown[1], one.error, notes, near)
@@ -130,7 +131,7 @@ def _write_table(
         if row.familiarity is not None:
             cells += f"  {'yes' if row.is_familiar else 'no':<4}{100 * row.familiarity:3.0f} %"
         if row.set is not None:
-            answer = ", ".join(row.set) or "no class"
+            answer = format_names(row.set) or "no class"
             answer = f"unsure: {answer}" if row.is_unsure else answer
             cells += f"  {answer:<{width + 8}}"
         reason = f": {row.error}" if row.error else ""

@@ -35,7 +35,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    names = ("percent", "interval", "duration", "size", "count", "path")
+    names = ("percent", "interval", "duration", "size", "count", "names", "path")
     environment.filters |= {f"as_{name}": getattr(tables, f"format_{name}") for name in names}
     environment.globals["asset"] = _asset
     return environment

@@ -84,6 +84,12 @@ def format_count(count: int) -> str:
     return f"{count / unit:.1f} {name}"
 
 
+def format_names(names: Sequence[str], most: int | None = None) -> str:
+    """Names of classes in a row, the first `most` of them; quoted where one has a comma."""
+    shown = ", ".join(f'"{name}"' if "," in name else name for name in names[:most])
+    return shown if most is None or len(names) <= most else f"{shown}, ..."
+
+
 def format_path(path: Path | str) -> Path:
     """A path as the user can name it from where the command was given."""
     here, whole = Path.cwd(), Path(path).expanduser().absolute()
