@@ -3,7 +3,8 @@
     python benchmarks/predicting.py RUN ~/hymenoptera_data --count 10000
 
 Links the images of a folder under so many names, classifies them in one process, and prints
-images a second and the process's memory as it goes.
+images a second and the process's memory as it goes. With --loop it compares instead: a loop with
+torchvision's transforms and a DataLoader, and a Predictor in float32 and in bfloat16, in turn.
 """
 
 import argparse
@@ -14,13 +15,25 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from itertools import cycle, islice
 from pathlib import Path
+from statistics import median
+
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader
+from torchvision import transforms
+
+from hymenoptera.models import Predictor
+from hymenoptera.models.checkpoint import load_classifier
+from hymenoptera.reports.runs import find_checkpoint
 
 ROOT = Path(__file__).parent.parent
 SUFFIXES = {".jpg", ".jpeg", ".png"}
 COMMAND = "from hymenoptera.cli import main; main()"
 MARKS = 10  # at which the memory is looked at
+BATCH, ROUNDS = 32, 5
 
 
 def copies(source: Path, folder: Path, count: int) -> None:
@@ -38,14 +51,79 @@ def memory_mib(process: int, field: str) -> float:
     raise RuntimeError(f"{field} is not in /proc")
 
 
+class Files(torch.utils.data.Dataset[torch.Tensor]):
+    """Images as most people load them to validate on ImageNet."""
+
+    def __init__(self, paths: list[Path], resize_px: int, crop_px: int) -> None:
+        self.paths = paths
+        steps = [transforms.Resize(resize_px), transforms.CenterCrop(crop_px)]
+        normalize = transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+        self.transform = transforms.Compose([*steps, transforms.ToTensor(), normalize])
+
+    def __len__(self) -> int:
+        """How many images there are."""
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        """(3, H, W) float32."""
+        image: torch.Tensor = self.transform(Image.open(self.paths[index]).convert("RGB"))
+        return image
+
+
+def beside_a_loop(run: Path, paths: list[Path]) -> None:
+    """Print the images a second of each way, the median of some rounds that take turns."""
+    checkpoint = find_checkpoint(run)
+    classifier = load_classifier(checkpoint)
+    preset = classifier.preprocessing
+    files = Files(paths, preset.resize_px, preset.crop_px)
+
+    @torch.inference_mode()
+    def loop() -> list[int]:
+        found: list[int] = []
+        for images in DataLoader(files, BATCH, num_workers=len(os.sched_getaffinity(0))):
+            found += classifier(images).softmax(1).argmax(1).tolist()
+        return found
+
+    def predict(predictor: Predictor) -> Callable[[], list[int]]:
+        return lambda: [
+            predictor.classes.index(one.label or "") for one in predictor.predict(paths)
+        ]
+
+    ways = {
+        "loop": loop,
+        "predict, float32": predict(Predictor(checkpoint, "cpu", precision="32-true")),
+        "predict, bf16": predict(Predictor(checkpoint, "cpu", precision="bf16-mixed")),
+    }
+    seconds: dict[str, list[float]] = {way: [] for way in ways}
+    found = {way: one() for way, one in ways.items()}
+    for _ in range(ROUNDS):
+        for way, one in ways.items():
+            began = time.perf_counter()
+            one()
+            seconds[way].append(time.perf_counter() - began)
+    print("| | images/s | times the loop | other classes |\n|---|---|---|---|")
+    for way, took in seconds.items():
+        times = median(a / b for a, b in zip(seconds["loop"], took, strict=True))
+        other = sum(a != b for a, b in zip(found[way], found["loop"], strict=True))
+        print(
+            f"| {way} | {len(paths) / median(took):.1f} | {times:.2f} | {other} of {len(paths)} |"
+        )
+
+
 def main() -> None:
     """Measure, print, write it as JSON beside the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path, help="a run folder or a checkpoint")
     parser.add_argument("images", type=Path, help="a folder of images, at any depth")
     parser.add_argument("--count", type=int, default=10_000)
+    parser.add_argument("--loop", action="store_true", help="beside a loop, on 320 images")
     options = parser.parse_args()
     marks = []
+    if options.loop:
+        with tempfile.TemporaryDirectory() as folder:
+            copies(options.images, Path(folder), 320)
+            beside_a_loop(options.run, sorted(Path(folder).iterdir()))
+        return
     with tempfile.TemporaryDirectory() as folder:
         copies(options.images, Path(folder), options.count)
         began = time.perf_counter()

@@ -12,6 +12,7 @@ import torch
 from lightning_fabric import Fabric
 from PIL import Image
 from torch import Tensor, nn
+from torchvision.transforms import v2
 
 from hymenoptera.data.images import UNREADABLE, open_image, upright_rgb, why_unreadable
 from hymenoptera.errors import ConfigError
@@ -156,7 +157,8 @@ class Predictor:
                 self.precision = recorded.get("precision")
         self.precision = self.precision or auto_precision(self.accelerator)
         self.classes = self.classifier.classes
-        self._transform = self.classifier.preprocessing.eval_transform()
+        self._preprocessing = self.classifier.preprocessing
+        self._pixels = v2.Compose([self._preprocessing.frame(), v2.PILToTensor()])
         self._fabric = Fabric(accelerator=self.accelerator, devices=1, precision=self.precision)
         # the memory format of a validation: the same sums, and the fastest
         self.classifier.backbone.to(memory_format=torch.channels_last)
@@ -211,8 +213,9 @@ class Predictor:
     def _predict(self, images: list[ImageLike], prepared: Iterator[Tensor | str]) -> Batch:
         results = list(prepared)
         readable = [result for result in results if isinstance(result, Tensor)]
-        size_px = self.classifier.preprocessing.crop_px
-        tensors = torch.stack(readable) if readable else torch.empty(0, 3, size_px, size_px)
+        shape = (0, 3, *[self._preprocessing.crop_px] * 2)
+        pixels = torch.stack(readable) if readable else torch.empty(shape, dtype=torch.uint8)
+        tensors = self._preprocessing.normalise(pixels)  # a batch at a time is faster
         said: Iterator[dict[str, Any]] = iter(())
         if readable:
             moved = tensors.to(self._fabric.device, memory_format=torch.channels_last)
@@ -256,7 +259,7 @@ class Predictor:
             yield {"familiarity": share, "is_familiar": is_familiar, "nearest": tuple(near)}
 
     def _prepare(self, image: ImageLike) -> Tensor | str:
-        """The network's input, (3, H, W) float32 normalised; or why there is none."""
+        """What the network is to see, (3, H, W) uint8; or why there is nothing."""
         path = None if isinstance(image, Image.Image) else Path(image)
         try:
             if isinstance(image, Image.Image):
@@ -268,5 +271,5 @@ class Predictor:
                 return "there is no such file"
         except UNREADABLE as error:
             return why_unreadable(error, path)
-        prepared: Tensor = self._transform(rgb)
-        return prepared
+        pixels: Tensor = self._pixels(rgb)
+        return pixels
