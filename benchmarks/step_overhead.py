@@ -32,6 +32,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from hymenoptera.callbacks import EpochTable, FiniteLoss, History, quiet_libraries
 from hymenoptera.models import ImageClassifier
+from hymenoptera.models.transfer import find_parts
 
 ROOT = Path(__file__).parent.parent
 Batches = list[tuple[Tensor, Tensor]]
@@ -104,6 +105,7 @@ def make_classifier(*, tiny: bool) -> ImageClassifier:
         convolution = nn.Conv2d(3, 8, kernel_size=7, stride=7)
         features = nn.Sequential(convolution, nn.AdaptiveAvgPool2d(1), nn.Flatten())
         classifier.backbone, classifier.head = features, nn.Linear(8, 2)
+        classifier._parts = find_parts(classifier, unfreeze_epochs=1, lr_decay=1.0, size_px=32)
     return classifier
 
 

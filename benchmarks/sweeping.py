@@ -91,7 +91,7 @@ def whole(place: Place) -> Iterator[str]:
     place.run("warm", "experiment=head", "seed=1")
     yield f"{place.run('whole', *SWEEP):.1f} s for {JOBS} jobs"
     text = (place.folder / "whole.txt").read_text()
-    yield "\n" + text[text.index(" lr  ") :]
+    yield "\n" + text[text.index("\nlr  ") + 1 :]
 
 
 def killed(place: Place) -> Iterator[str]:
