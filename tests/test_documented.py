@@ -11,6 +11,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -248,6 +249,16 @@ def test_a_documented_command_does_what_it_should(home: Path, command: str, plac
 def test_a_documented_training_runs(home: Path, command: str) -> None:
     ended = run_documented(command, home)
     assert ended is None or ended.status == 0, ended.err
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("benchmark", ["answers", "step_overhead"])
+def test_a_benchmark_of_make_bench_runs(benchmark: str) -> None:
+    """Those that need no images."""
+    command = [sys.executable, str(ROOT / "benchmarks" / f"{benchmark}.py")]
+    ended = subprocess.run(command, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    assert "ratio" in ended.stdout
 
 
 def test_commands_are_found_in_pages_configs_and_help() -> None:
