@@ -40,7 +40,7 @@ test-lowest: ## the tests with the lowest versions that pyproject.toml admits, i
 	$(VENV)-lowest/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 torture: $(INSTALLED) ## minutes: every fault that is injected, and a table of what held
-	FUZZ=1 $(BIN)/python -m pytest -m "torture or fault" $(ARGS)
+	FUZZ=1 $(BIN)/python -m pytest -m "torture or fault" --numprocesses auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 audit: $(INSTALLED) ## known vulnerabilities of what is installed, from the Python advisory database
 	@test -x $(VENV)-audit/bin/pip-audit || { $(PYTHON) -m venv $(VENV)-audit && \

@@ -20,7 +20,7 @@ HEAD = """# Faults that are injected
 Written by `make torture`: first the sums by kind, then a row a test. It counts stops, cut points,
 images, archives, lists of overrides or files of random bytes, whichever the test tries.
 """
-ROWS = pytest.StashKey[dict[str, list[int]]]()
+ROWS: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
 
 
 @pytest.fixture
@@ -41,15 +41,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("fault")
 
 
-@pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item: pytest.Item):
-    report = (yield).get_result()
-    if (report.when != "call" and report.passed) or item.get_closest_marker("fault") is None:
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Count; of tests that other processes run, this one gets the reports."""
+    if (report.when != "call" and report.passed) or "fault" not in report.keywords:
         return
-    file, _, test = item.nodeid.split("[")[0].rpartition("/")[2].partition(".py::test_")
-    name = f"{file.removeprefix('test_')}: {test}".replace("_", " ")
-    row = item.config.stash.setdefault(ROWS, {}).setdefault(name, [0, 0, 0])
-    count = int(dict(item.user_properties).get("tried", 1))
+    file, _, test = report.nodeid.split("[")[0].rpartition("/")[2].partition(".py::test_")
+    row = ROWS[f"{file.removeprefix('test_')}: {test}".replace("_", " ")]
+    count = int(dict(report.user_properties).get("tried", 1))
     row[0] += count * (not report.skipped)
     row[1] += count * report.passed
     row[2] += report.skipped
@@ -57,7 +55,7 @@ def pytest_runtest_makereport(item: pytest.Item):
 
 def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
     """Print the table; where FUZZ is set, as by `make torture`, write docs/faults.md too."""
-    tests = config.stash.get(ROWS, {})
+    tests = dict(sorted(ROWS.items()))
     if "fault" not in config.option.markexpr or not tests:
         return
     kinds: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
