@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -10,12 +11,14 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from command_line import ROOT
 from conftest import LEAN, Ended, start, tiny_overrides, write_images
+from hymenoptera.train import lost_process
 
 FROZEN = [  # the same weights whatever the number of processes
     *("experiment=head", "transfer.cache=false", "trainer.max_epochs=1", "optimizer.lr=1e-30"),
@@ -173,7 +176,21 @@ def test_a_killed_process_ends_the_run_and_is_named(
     finally:
         process.kill()
     text = (tmp_path / "log.txt").read_text()
-    assert "rank: 1" in text or "rank      : 1" in text, text
+    # by Lightning's launcher, torchrun, or the error of the process that lost the other
+    assert re.search(r"rank(: | +: | )1\b", text), text
+
+
+def test_a_broken_connection_is_told_by_the_process_that_was_killed() -> None:
+    """Of those that Lightning started; the others notice it by chance before Lightning does."""
+    process = subprocess.Popen(["sleep", "60"])
+    process.kill()
+    launcher = SimpleNamespace(procs=[process])
+    trainer: Any = SimpleNamespace(strategy=SimpleNamespace(launcher=launcher))
+    failure = RuntimeError("Connection reset by peer")
+    lost = lost_process(trainer, failure)
+    assert str(lost) == "rank 1 was ended by SIGKILL, and the others with it."
+    assert lost is not None and lost.__cause__ is failure
+    assert lost_process(trainer, None) is None
 
 
 def test_a_trainer_of_one_process_among_several_is_an_invalid_config(

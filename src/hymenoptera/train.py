@@ -3,7 +3,10 @@
 import gc
 import logging
 import os
+import signal
+import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -84,7 +87,7 @@ def train(cfg: DictConfig, overrides: list[str]) -> dict[str, float]:
     except Exception as error:
         status, failure = "failed", failure or error
     if trainer.is_global_zero:
-        _finish(cfg, record, status, failure)
+        _finish(cfg, record, status, lost_process(trainer, failure) or failure)
     if status == "interrupted":
         raise KeyboardInterrupt
     return metrics
@@ -154,6 +157,21 @@ def build_trainer(
             f"set trainer=ddp, and trainer.devices and trainer.num_nodes to their numbers."
         )
     return trainer
+
+
+def lost_process(trainer: pl.Trainer, failure: Exception | None) -> Exception | None:
+    """Which process that Lightning has started was killed, if one was and training failed."""
+    started = getattr(trainer.strategy.launcher, "procs", [])
+    if failure is None or not started:
+        return None
+    for number, process in enumerate(started, start=1):
+        with suppress(subprocess.TimeoutExpired):
+            if (code := process.wait(timeout=1)) < 0:  # its connections close before it is gone
+                name = signal.Signals(-code).name
+                lost = RunError(f"rank {number} was ended by {name}, and the others with it.")
+                lost.__cause__ = failure
+                return lost
+    return None
 
 
 def _checkpoint_to_resume(cfg: DictConfig) -> tuple[Path | None, int | None]:
