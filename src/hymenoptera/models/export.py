@@ -2,9 +2,11 @@
 
 import json
 import logging
+import sys
 import tempfile
 import warnings
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -131,15 +133,16 @@ def _network(classifier: ImageClassifier) -> nn.Sequential:
 
 
 def _write_onnx(classifier: ImageClassifier, images: Tensor, metadata: str, path: Path) -> None:
-    program = torch.onnx.export(
-        _network(classifier),
-        (images,),
-        dynamo=True,
-        input_names=["images"],
-        output_names=["logits"],
-        dynamic_shapes=({0: torch.export.Dim("batch")},),
-        verbose=False,
-    )
+    with redirect_stdout(sys.stderr):  # onnxscript counts there what it has simplified
+        program = torch.onnx.export(
+            _network(classifier),
+            (images,),
+            dynamo=True,
+            input_names=["images"],
+            output_names=["logits"],
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            verbose=False,
+        )
     assert program is not None
     program.model.metadata_props[KEY] = metadata
     program.save(path, external_data=False)
