@@ -14,6 +14,8 @@ from PIL import Image
 from command_line import run_here
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch: in networks this small threads only wait
+for own in ("SOURCE", "WEIGHTS", "FOLDER", "CACHE"):  # of whoever runs the tests
+    os.environ.pop(f"HYMENOPTERA_{own}", None)
 
 pytest_plugins = ["torture.table"]
 
