@@ -100,7 +100,7 @@ def test_a_gallery_is_written_as_images_come(tmp_path: Path) -> None:
         assert not path.exists()
     page = path.read_text()
     assert page.count("<figure>") == 3 and page.count("<img") == 2
-    for text in ("ants 75.0 %", "bees 25.0 %", ">a/&lt;x&gt;.jpg", "truncated &lt;file&gt;"):
+    for text in ("ants 75.0\xa0%", "bees 25.0\xa0%", ">a/&lt;x&gt;.jpg", "truncated &lt;file&gt;"):
         assert text in page
     assert "&lt;resnet18&gt;" in page and page.rstrip().endswith("</html>")
     with pytest.raises(RuntimeError), Gallery(tmp_path / "other.html", "x") as gallery:
