@@ -21,9 +21,9 @@ from pathlib import Path
 from statistics import median
 
 import torch
-from PIL import Image
 from torch.utils.data import DataLoader
 from torchvision import transforms
+from torchvision.datasets import ImageFolder
 
 from hymenoptera.models import Predictor
 from hymenoptera.models.checkpoint import load_classifier
@@ -33,7 +33,7 @@ ROOT = Path(__file__).parent.parent
 SUFFIXES = {".jpg", ".jpeg", ".png"}
 COMMAND = "from hymenoptera.cli import main; main()"
 MARKS = 10  # at which the memory is looked at
-BATCH, ROUNDS = 32, 5
+BATCH, ROUNDS, LOOP_IMAGES = 32, 5, 320
 
 
 def copies(source: Path, folder: Path, count: int) -> None:
@@ -51,36 +51,23 @@ def memory_mib(process: int, field: str) -> float:
     raise RuntimeError(f"{field} is not in /proc")
 
 
-class Files(torch.utils.data.Dataset[torch.Tensor]):
-    """Images as most people load them to validate on ImageNet."""
+def beside_a_loop(run: Path, folder: Path) -> None:
+    """Print the images a second of each way, the median of some rounds that take turns.
 
-    def __init__(self, paths: list[Path], resize_px: int, crop_px: int) -> None:
-        self.paths = paths
-        steps = [transforms.Resize(resize_px), transforms.CenterCrop(crop_px)]
-        normalize = transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-        self.transform = transforms.Compose([*steps, transforms.ToTensor(), normalize])
-
-    def __len__(self) -> int:
-        """How many images there are."""
-        return len(self.paths)
-
-    def __getitem__(self, index: int) -> torch.Tensor:
-        """(3, H, W) float32."""
-        image: torch.Tensor = self.transform(Image.open(self.paths[index]).convert("RGB"))
-        return image
-
-
-def beside_a_loop(run: Path, paths: list[Path]) -> None:
-    """Print the images a second of each way, the median of some rounds that take turns."""
+    The images are in one folder below the one that is given.
+    """
     checkpoint = find_checkpoint(run)
     classifier = load_classifier(checkpoint)
     preset = classifier.preprocessing
-    files = Files(paths, preset.resize_px, preset.crop_px)
+    steps = [transforms.Resize(preset.resize_px), transforms.CenterCrop(preset.crop_px)]
+    steps += [transforms.ToTensor(), transforms.Normalize(preset.mean, preset.std)]
+    files = ImageFolder(folder, transforms.Compose(steps))
+    paths = [path for path, _ in files.samples]
 
     @torch.inference_mode()
     def loop() -> list[int]:
         found: list[int] = []
-        for images in DataLoader(files, BATCH, num_workers=len(os.sched_getaffinity(0))):
+        for images, _ in DataLoader(files, BATCH, num_workers=len(os.sched_getaffinity(0))):
             found += classifier(images).softmax(1).argmax(1).tolist()
         return found
 
@@ -116,16 +103,16 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="a run folder or a checkpoint")
     parser.add_argument("images", type=Path, help="a folder of images, at any depth")
     parser.add_argument("--count", type=int, default=10_000)
-    parser.add_argument("--loop", action="store_true", help="beside a loop, on 320 images")
+    parser.add_argument("--loop", action="store_true", help="beside a loop, on fewer")
     options = parser.parse_args()
     marks = []
-    if options.loop:
-        with tempfile.TemporaryDirectory() as folder:
-            copies(options.images, Path(folder), 320)
-            beside_a_loop(options.run, sorted(Path(folder).iterdir()))
-        return
     with tempfile.TemporaryDirectory() as folder:
-        copies(options.images, Path(folder), options.count)
+        images = Path(folder) / "images"
+        images.mkdir()
+        copies(options.images, images, LOOP_IMAGES if options.loop else options.count)
+        if options.loop:
+            beside_a_loop(options.run, Path(folder))
+            return
         began = time.perf_counter()
         process = subprocess.Popen(
             [sys.executable, "-c", COMMAND, "predict", options.run, folder, "--format", "csv"],

@@ -161,16 +161,15 @@ def build_trainer(
 
 def lost_process(trainer: pl.Trainer, failure: Exception | None) -> Exception | None:
     """Which process that Lightning has started was killed, if one was and training failed."""
-    started = getattr(trainer.strategy.launcher, "procs", [])
-    if failure is None or not started:
-        return None
+    started = getattr(trainer.strategy.launcher, "procs", []) if failure else []
     for number, process in enumerate(started, start=1):
         with suppress(subprocess.TimeoutExpired):
-            if (code := process.wait(timeout=1)) < 0:  # its connections close before it is gone
-                name = signal.Signals(-code).name
-                lost = RunError(f"rank {number} was ended by {name}, and the others with it.")
-                lost.__cause__ = failure
-                return lost
+            process.wait(timeout=1)  # its connections close before it is gone
+        if (code := process.returncode or 0) < 0:
+            name = signal.Signals(-code).name
+            lost = RunError(f"rank {number} was ended by {name}, and the others with it.")
+            lost.__cause__ = failure
+            return lost
     return None
 
 

@@ -157,8 +157,7 @@ class Predictor:
                 self.precision = recorded.get("precision")
         self.precision = self.precision or auto_precision(self.accelerator)
         self.classes = self.classifier.classes
-        self._preprocessing = self.classifier.preprocessing
-        self._pixels = v2.Compose([self._preprocessing.frame(), v2.PILToTensor()])
+        self._pixels = v2.Compose([self.classifier.preprocessing.frame(), v2.PILToTensor()])
         self._fabric = Fabric(accelerator=self.accelerator, devices=1, precision=self.precision)
         # the memory format of a validation: the same sums, and the fastest
         self.classifier.backbone.to(memory_format=torch.channels_last)
@@ -213,9 +212,10 @@ class Predictor:
     def _predict(self, images: list[ImageLike], prepared: Iterator[Tensor | str]) -> Batch:
         results = list(prepared)
         readable = [result for result in results if isinstance(result, Tensor)]
-        shape = (0, 3, *[self._preprocessing.crop_px] * 2)
-        pixels = torch.stack(readable) if readable else torch.empty(shape, dtype=torch.uint8)
-        tensors = self._preprocessing.normalise(pixels)  # a batch at a time is faster
+        preprocessing = self.classifier.preprocessing
+        none = torch.empty(0, 3, preprocessing.crop_px, preprocessing.crop_px, dtype=torch.uint8)
+        pixels = torch.stack(readable) if readable else none
+        tensors = preprocessing.normalise(pixels)  # a batch at a time is faster
         said: Iterator[dict[str, Any]] = iter(())
         if readable:
             moved = tensors.to(self._fabric.device, memory_format=torch.channels_last)
