@@ -7,6 +7,7 @@ group of three options and nothing else; and what `hymenoptera` answers without 
 typer program that has one command. Prints medians of whole processes and of their ratios.
 """
 
+import argparse
 import json
 import statistics
 import subprocess
@@ -80,6 +81,9 @@ def seconds(command: list[str | Path], folder: Path) -> float:
 
 def main() -> None:
     """Measure, print a table, and write every figure to answers.json."""
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

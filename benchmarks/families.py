@@ -1,9 +1,10 @@
 """What of this project works with which family of networks.
 
-python benchmarks/families.py checks a small network of each, with random weights, and writes the
-table of docs/backbones.md.
+python benchmarks/families.py [--only NAME,NAME] checks a small network of each, with random
+weights, and writes the table of docs/backbones.md; with --only it prints rows and writes nothing.
 """
 
+import argparse
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -190,9 +191,19 @@ CHECKS: dict[str, Callable[[str, int | None], str]] = {
 
 def main() -> None:
     """Print a row of a Markdown table for each network."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", metavar="NAME,NAME", help="networks of the table")
+    only = parser.parse_args().only
+    networks = FAMILIES | MORE
+    names = only.split(",") if only else list(networks)
+    if unknown := [name for name in names if name not in networks]:
+        parser.error(f"not in the table: {', '.join(unknown)}")
     warnings.simplefilter("ignore")
     rows = [["network", *CHECKS], ["---"] * (len(CHECKS) + 1)]
-    for name, size_px in (FAMILIES | MORE).items():
+    for name in names:
+        size_px = networks[name]
         cells = []
         for check in CHECKS.values():
             try:
@@ -203,6 +214,8 @@ def main() -> None:
                 cells.append(f"no ({type(error).__name__})")
         rows.append([name, *cells])
         print(" | ".join(rows[-1]), flush=True)
+    if only:
+        return
     page = Path(__file__).parent.parent / "docs" / "backbones.md"
     begin, end = "<!-- families -->\n", "<!-- end of families -->"
     before, _, rest = page.read_text().partition(begin)

@@ -4,8 +4,8 @@ Images a second, and how far the features are from the eager network's; the best
 which the ways take turns.
 """
 
+import argparse
 import copy
-import sys
 import time
 
 import torch
@@ -18,8 +18,11 @@ BATCH, ROUNDS = 32, 10
 
 def main() -> None:
     """Print a row of a Markdown table for each way."""
-    name, weights = (*sys.argv[1:], *("resnet18", "none")[len(sys.argv) - 1 :])
-    built = build_backbone(name, weights)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("network", nargs="?", default="resnet18")
+    parser.add_argument("weights", nargs="?", default="none", help="imagenet, none or a file")
+    options = parser.parse_args()
+    built = build_backbone(options.network, options.weights)
     network = built.network.eval()
     last = torch.channels_last
     ways = {

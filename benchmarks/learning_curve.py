@@ -7,7 +7,7 @@ The images are split 20 times. Each time heads are trained, as experiment=head d
 on all of them is measured on the same validation images.
 """
 
-import sys
+import argparse
 
 import numpy as np
 import torch
@@ -43,8 +43,12 @@ def correct(
 
 def main() -> None:
     """Print a line for each data set."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("files", nargs="+", metavar="FEATURES.pt")
     torch.set_num_threads(1)
-    for path in sys.argv[1:]:
+    for path in parser.parse_args().files:
         data = torch.load(path, weights_only=True)
         features, labels = data["features"], data["labels"]
         count, held, found = round(0.62 * len(labels)), 0, []

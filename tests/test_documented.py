@@ -261,6 +261,21 @@ def test_a_benchmark_of_make_bench_runs(benchmark: str) -> None:
     assert "ratio" in ended.stdout
 
 
+def benchmarks() -> list[str]:
+    """The programs of benchmarks/."""
+    paths = (ROOT / "benchmarks").glob("*.py")
+    return sorted(path.stem for path in paths if "def main" in path.read_text())
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("benchmark", benchmarks())
+def test_a_benchmark_says_what_it_does(benchmark: str) -> None:
+    assert f"`{benchmark}.py`" in (ROOT / "benchmarks" / "README.md").read_text()
+    command = [sys.executable, str(ROOT / "benchmarks" / f"{benchmark}.py"), "--help"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stdout[:6]) == (0, "usage:"), ended.stderr
+
+
 def test_commands_are_found_in_pages_configs_and_help() -> None:
     places = set(documented().values())
     assert {"README.md", "docs/data.md", "conf/sweep/grid.yaml", "hymenoptera --help"} <= places

@@ -12,9 +12,10 @@ import pytorch_lightning as pl
 import torch
 
 from hymenoptera.errors import ConfigError
-from hymenoptera.models import ImageClassifier, checkpoint
+from hymenoptera.models import ImageClassifier, Predictor, checkpoint
 from hymenoptera.models.checkpoint import (
     KEY,
+    SCHEMA_VERSION,
     WholeCheckpointIO,
     describe_checkpoint,
     load_classifier,
@@ -118,6 +119,37 @@ def test_what_is_no_checkpoint_is_rejected(saved: Path) -> None:
     torch.save([1, 2], path)
     with pytest.raises(ConfigError, match="no usable checkpoint"):
         describe_checkpoint(path)
+
+
+WORTH = {
+    "temperature": 1.0,
+    "scores": torch.zeros(3),
+    "familiarity": {
+        "features": torch.zeros(2, 8),
+        "names": ["a", "b"],
+        "labels": [0, 1],
+        "distances": torch.zeros(3),
+        "share": 0.05,
+    },
+}
+
+
+@pytest.mark.parametrize("name", ["schema_version", "device", *WORTH, *WORTH["familiarity"]])
+@pytest.mark.parametrize("value", [None, "x", [], torch.zeros(3, 3)], ids=str)
+def test_damaged_metadata_are_rejected(saved: Path, name: str, value: object) -> None:
+    path, good = saved / "x.ckpt", torch.load(saved / "1.ckpt", weights_only=True)
+    worth = {**WORTH, "familiarity": dict(WORTH["familiarity"])}
+    metadata = {"schema_version": SCHEMA_VERSION, "calibration": worth, "device": {}}
+    torch.save({**good, KEY: metadata}, path)
+    assert Predictor(path, "cpu").calibration is not None
+    holder = next(d for d in (metadata, worth, worth["familiarity"]) if name in d)
+    holder[name] = value
+    torch.save({**good, KEY: metadata}, path)
+    if (name, value) == ("familiarity", None):
+        assert Predictor(path, "cpu").calibration.familiarity is None
+        return
+    with pytest.raises(ConfigError, match="no usable checkpoint|another version"):
+        Predictor(path, "cpu")
 
 
 def test_a_hostile_checkpoint_names_no_file_and_no_download(saved: Path) -> None:

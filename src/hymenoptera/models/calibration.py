@@ -31,6 +31,11 @@ class Calibration:
     scores: Tensor
     familiarity: Familiarity | None = None
 
+    def __post_init__(self) -> None:
+        """Raise ValueError where these are of another kind, as in a damaged checkpoint."""
+        if not (isinstance(self.temperature, float) and self.scores.ndim == 1):
+            raise ValueError("calibration")
+
     @classmethod
     def fit(
         cls, logits: Tensor, labels: Tensor, familiarity: Familiarity | None = None

@@ -32,14 +32,14 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             by this version of the project.
     """
     checkpoint: dict[str, Any] = load_without_code(path)
-    with _damage_explained(path):
+    with damage_explained(path):
         version = checkpoint.get(KEY, {}).get("schema_version", SCHEMA_VERSION)
         _ = checkpoint["state_dict"].keys(), checkpoint["hyper_parameters"]["classes"]
-    if version != SCHEMA_VERSION:
-        raise ConfigError(
-            f"{path} was written by another version of this project "
-            f"(schema {version}, known here: {SCHEMA_VERSION})."
-        )
+        if version != SCHEMA_VERSION:
+            raise ConfigError(
+                f"{path} was written by another version of this project "
+                f"(schema {version}, known here: {SCHEMA_VERSION})."
+            )
     return checkpoint
 
 
@@ -58,7 +58,7 @@ def load_classifier(path: Path) -> ImageClassifier:
 def classifier_from(checkpoint: dict[str, Any], path: Path) -> ImageClassifier:
     """As `load_classifier`, from what `read_checkpoint` gave; the path is for errors."""
     known = inspect.signature(ImageClassifier).parameters
-    with _damage_explained(path):
+    with damage_explained(path):
         hparams = {k: v for k, v in checkpoint["hyper_parameters"].items() if k in known}
         classifier = ImageClassifier(**{"weights_id": "none", **hparams, "weights": "none"})
         classifier.on_load_checkpoint(checkpoint)
@@ -69,7 +69,7 @@ def classifier_from(checkpoint: dict[str, Any], path: Path) -> ImageClassifier:
 def calibration_in(checkpoint: dict[str, Any], path: Path) -> Calibration | None:
     """What a checkpoint's predictions are worth, see `models.calibration`; None if unknown."""
     values = checkpoint.get(KEY, {}).get(CALIBRATION)
-    with _damage_explained(path):
+    with damage_explained(path):
         return None if values is None else Calibration.from_dict(values)
 
 
@@ -93,7 +93,7 @@ def describe_checkpoint(path: Path) -> dict[str, Any]:
         ConfigError: as `read_checkpoint`, or what it holds does not fit together.
     """
     checkpoint = read_checkpoint(path)
-    with _damage_explained(path):
+    with damage_explained(path):
         hparams, metadata = checkpoint["hyper_parameters"], checkpoint.get(KEY, {})
         epoch = checkpoint["loops"]["fit_loop"]["epoch_progress"]["total"]["ready"]
         rows = checkpoint.get("callbacks", {}).get("History", {}).get("rows", [])
@@ -117,7 +117,12 @@ def describe_checkpoint(path: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _damage_explained(path: Path) -> Iterator[None]:
+def damage_explained(path: Path) -> Iterator[None]:
+    """Say of which checkpoint it is that does not hold what it should.
+
+    Raises:
+        ConfigError: for any other error of reading what a checkpoint holds.
+    """
     try:
         yield
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:

@@ -40,6 +40,12 @@ class Familiarity:
     distances: Tensor
     share: float = UNFAMILIAR_SHARE
 
+    def __post_init__(self) -> None:
+        """Raise ValueError where these do not fit together, as in a damaged checkpoint."""
+        (count, _), numbers = self.features.shape, torch.tensor([*self.labels, self.share])
+        if len(self.names) != count or numbers.shape != (count + 1,) or self.distances.ndim != 1:
+            raise ValueError("familiarity")
+
     @classmethod
     def fit(
         cls,

@@ -15,9 +15,15 @@ from torch import Tensor, nn
 from torchvision.transforms import v2
 
 from hymenoptera.data.images import UNREADABLE, open_image, upright_rgb, why_unreadable
-from hymenoptera.errors import ConfigError
+from hymenoptera.errors import ConfigError, in_one_line
 from hymenoptera.models.calibration import Calibration
-from hymenoptera.models.checkpoint import KEY, calibration_in, classifier_from, read_checkpoint
+from hymenoptera.models.checkpoint import (
+    KEY,
+    calibration_in,
+    classifier_from,
+    damage_explained,
+    read_checkpoint,
+)
 from hymenoptera.models.classifier import ImageClassifier
 from hymenoptera.models.device import auto_precision, resolve_accelerator
 from hymenoptera.models.familiarity import NEIGHBOUR, nearest
@@ -129,8 +135,8 @@ class Predictor:
             image's class; None for no sets.
 
     Raises:
-        ConfigError: no such device, the checkpoint cannot be used, see `load_classifier`, or it
-            allows no sets of this coverage.
+        ConfigError: no such device or precision, the checkpoint cannot be used, see
+            `load_classifier`, or it allows no sets of this coverage.
     """
 
     def __init__(
@@ -152,13 +158,17 @@ class Predictor:
             state = read_checkpoint(path)
             self.classifier = classifier_from(state, path)
             self.calibration, self.metadata = calibration_in(state, path), state.get(KEY, {})
-            recorded = self.metadata.get("device", {})
-            if precision is None and recorded.get("accelerator") == self.accelerator:
-                self.precision = recorded.get("precision")
+            with damage_explained(path):
+                recorded = self.metadata.get("device", {})
+                if precision is None and recorded.get("accelerator") == self.accelerator:
+                    self.precision = str(recorded["precision"])
         self.precision = self.precision or auto_precision(self.accelerator)
         self.classes = self.classifier.classes
         self._pixels = v2.Compose([self.classifier.preprocessing.frame(), v2.PILToTensor()])
-        self._fabric = Fabric(accelerator=self.accelerator, devices=1, precision=self.precision)
+        try:
+            self._fabric = Fabric(accelerator=self.accelerator, devices=1, precision=self.precision)
+        except ValueError as error:  # Lightning's names are listed in it
+            raise ConfigError(in_one_line(error)) from error
         # the memory format of a validation: the same sums, and the fastest
         self.classifier.backbone.to(memory_format=torch.channels_last)
         self.classifier.to(self._fabric.device)
