@@ -209,7 +209,7 @@ def main() -> None:
             try:
                 cells.append(check(name, size_px))
             except HymenopteraError as error:
-                cells.append(str(error).splitlines()[0])
+                cells.append(f"no: {str(error).partition('(')[2].partition(')')[0] or error}")
             except Exception as error:  # a table of what works has what does not
                 cells.append(f"no ({type(error).__name__})")
         rows.append([name, *cells])

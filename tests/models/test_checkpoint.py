@@ -148,7 +148,7 @@ def test_damaged_metadata_are_rejected(saved: Path, name: str, value: object) ->
     if (name, value) == ("familiarity", None):
         assert Predictor(path, "cpu").calibration.familiarity is None
         return
-    with pytest.raises(ConfigError, match="no usable checkpoint|another version"):
+    with pytest.raises(ConfigError, match=r"no usable checkpoint|another version"):
         Predictor(path, "cpu")
 
 

@@ -64,7 +64,7 @@ def export(
         The largest difference of a logit.
 
     Raises:
-        ConfigError: the format needs packages that are not installed.
+        ConfigError: the format needs packages that are not installed, or cannot hold this network.
         RunError: the file differs by more than LARGEST_DIFFERENCE.
     """
     check_packages(form)
@@ -77,10 +77,14 @@ def export(
         try:
             chosen.write(classifier, images[:2], metadata, written)
             logits_of = chosen.load(written)
-        except ConfigError:
-            raise
         except Exception as error:  # writers raise what they like about a network
-            raise RunError(f"{form} cannot hold this network: {in_one_line(error)}") from error
+            first: BaseException = error
+            while first.__cause__ is not None:
+                first = first.__cause__
+            raise ConfigError(
+                f"{form} cannot hold this network ({in_one_line(first).rstrip('.')}): "
+                f"take another --format."
+            ) from error
         with torch.inference_mode():
             expected = classifier(images)
             found = torch.cat([logits_of(images[:1]), logits_of(images)])  # one alone, and all
@@ -187,7 +191,11 @@ def _load_safetensors(path: Path) -> Logits:
     with safe_open(path, "pt") as file:
         metadata = json.loads(file.metadata()[KEY])
     network, _ = build_network(metadata["backbone"], metadata["options"])
-    network.load_state_dict(load_file(path))
+    try:
+        network.load_state_dict(load_file(path))
+    except (RuntimeError, ValueError):  # heads of several layers, or without a bias
+        name = metadata["backbone"]
+        raise ConfigError(f"{name} of its own library takes other weights.") from None
     return network.eval()
 
 
