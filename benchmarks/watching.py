@@ -9,7 +9,7 @@ from pathlib import Path
 
 POLL_S = 0.03
 MEMORY_EVERY_S = 0.5
-MEMORY_SHARE = 0.02  # of a core that looking at the memory may take
+MEMORY_SHARE = 0.02  # of a core that measuring the memory may take
 
 
 @dataclass

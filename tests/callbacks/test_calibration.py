@@ -78,7 +78,7 @@ def test_familiarity_is_of_the_network_as_it_was_trained(
     found = [one.familiarity for one in predictor.predict(sorted((images / "val").rglob("*.png")))]
     assert min(found) < 0.25 and max(found) > 0.75  # each is one of the 12 that it is compared with
     (own,) = predictor.predict(paths[5])
-    # features of noise are alike to float16's last digits: a few validation images may be as near
+    # features of noise are equal to float16's last digits: a few validation images may be as near
     assert own.familiarity > 0.5 and own.is_familiar
     assert own.nearest[0].similarity == pytest.approx(1, abs=2e-3)
 

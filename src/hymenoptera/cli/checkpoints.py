@@ -148,7 +148,7 @@ def suggest(
     """Say which of many unlabelled images to label first.
 
     Those that the classifier is least sure of, the least sure first. Images that are unlike the
-    training images are listed apart: they may be of no class at all. Of near-duplicates one is
+    training images are listed separately: they may be of no class at all. Of near-duplicates one is
     enough.
     """
     images = _images_in(str(folder))

@@ -72,7 +72,7 @@ def run_command(main: Callable[[], Any]) -> NoReturn:
 def quick_imports() -> Iterator[None]:
     """Import torch and Lightning with the garbage collector held back.
 
-    What they make stays. Looking through it, once for every 700 new objects and again at a run's
+    What they make stays. Scanning it, once for every 700 new objects and again at a run's
     end, takes a quarter of the time of a short run.
     """
     gc.disable()
