@@ -59,7 +59,7 @@ def test_hydras_interpolations_work_in_any_value(tmp_path: Path, program: Run, s
         job = json.loads(seen.read_text())
         assert job["folder"] == str(tmp_path / "run")
         assert job["config"]["trainer"]["default_root_dir"] == f"{tmp_path}/there"
-        assert job["overrides"][:2] == [f"+{given}", "model.seed=${seed}"]
+        assert job["overrides"][:2] == [given.lstrip("+"), "model.seed=${seed}"]
         ended = program("resume=run")
         assert ended.status == 0, ended.err
 
@@ -69,6 +69,17 @@ def test_an_option_of_the_trainer_needs_no_plus_and_may_have_one(train: Run, plu
     ended = train(f"{plus}trainer.max_steps=7", f"{plus}trainer.max_epochs=3", "--cfg", "job")
     assert "max_steps: 7" in ended.out
     assert "max_epochs: 3" in ended.out
+
+
+def test_overrides_are_recorded_as_they_are_typed(program: Run, seen: Path) -> None:
+    """And work again as they are recorded, in a resumed run too."""
+    typed = ["trainer.max_epochs=3", "trainer.max_steps=7", "+callbacks.mine={}", "optimizer.lr=1"]
+    assert program(*typed, "hydra.run.dir=run").status == 0
+    for again in (["hydra.run.dir=other"], ["resume=run"]):
+        recorded = json.loads(seen.read_text())["overrides"]
+        assert recorded[:4] == typed
+        assert program(*(recorded if "resume" not in again[0] else []), *again).status == 0
+    assert json.loads(seen.read_text())["overrides"][:4] == typed
 
 
 def test_no_heavy_import_before_a_valid_config_exists(tmp_path: Path) -> None:

@@ -142,6 +142,7 @@ def for_hydra(arguments: list[str]) -> list[str]:
     given: list[str] = parser.parse_intermixed_args(arguments).overrides
     options = [argument for argument in arguments if argument not in given]
     options, overrides = with_resumed(options, [_override(argument) for argument in given])
+    overrides = [_override(one) for one in overrides]  # a resumed run's are as they were typed
     if rank() > 0:
         overrides += [override for override in QUIET if override not in overrides]
     return [*options, *overrides]

@@ -1,6 +1,7 @@
 """Which process of a run this is, and the run's name: from the environment that a launcher sets."""
 
 import os
+import re
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -33,11 +34,15 @@ def has_launcher() -> bool:
 
 
 def task_overrides() -> list[str]:
-    """The overrides of Hydra's job, as they were given."""
+    """The overrides of Hydra's job, as one types them: `for_hydra` has added `++` to some."""
     if not HydraConfig.initialized():
         return []
     overrides: Any = OmegaConf.to_container(HydraConfig.get().overrides.task)
-    return [str(override) for override in overrides]
+    return [re.sub(r"^\+\+(?P<own>trainer\.)?", _typed, str(override)) for override in overrides]
+
+
+def _typed(match: re.Match[str]) -> str:
+    return match["own"] or "+"
 
 
 def run_name() -> str:
