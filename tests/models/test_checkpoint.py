@@ -17,6 +17,7 @@ from hymenoptera.models.checkpoint import (
     KEY,
     SCHEMA_VERSION,
     WholeCheckpointIO,
+    calibration_in,
     describe_checkpoint,
     load_classifier,
     read_checkpoint,
@@ -134,21 +135,35 @@ WORTH = {
 }
 
 
-@pytest.mark.parametrize("name", ["schema_version", "device", *WORTH, *WORTH["familiarity"]])
-@pytest.mark.parametrize("value", [None, "x", [], torch.zeros(3, 3)], ids=str)
+DAMAGE = pytest.mark.parametrize("value", [None, "x", [], torch.zeros(3, 3)], ids=type)
+
+
+@DAMAGE
+@pytest.mark.parametrize("name", [*WORTH, *WORTH["familiarity"]])
+def test_a_damaged_calibration_is_rejected(tmp_path: Path, name: str, value: object) -> None:
+    worth = {**WORTH, "familiarity": dict(WORTH["familiarity"])}
+    checkpoint = {KEY: {"calibration": worth}}
+    assert calibration_in(checkpoint, tmp_path).familiarity is not None
+    (worth if name in worth else worth["familiarity"])[name] = value
+    if (name, value) == ("familiarity", None):
+        assert calibration_in(checkpoint, tmp_path).familiarity is None
+        return
+    with pytest.raises(ConfigError, match="no usable checkpoint"):
+        calibration_in(checkpoint, tmp_path)
+
+
+@DAMAGE
+@pytest.mark.parametrize("name", ["schema_version", "device", "calibration", "precision"])
 def test_damaged_metadata_are_rejected(saved: Path, name: str, value: object) -> None:
     path, good = saved / "x.ckpt", torch.load(saved / "1.ckpt", weights_only=True)
-    worth = {**WORTH, "familiarity": dict(WORTH["familiarity"])}
-    metadata = {"schema_version": SCHEMA_VERSION, "calibration": worth, "device": {}}
+    device = {"accelerator": "cpu", "precision": "32-true"}
+    metadata = {"schema_version": SCHEMA_VERSION, "device": device}
+    (device if name in device else metadata)[name] = value
     torch.save({**good, KEY: metadata}, path)
-    assert Predictor(path, "cpu").calibration is not None
-    holder = next(d for d in (metadata, worth, worth["familiarity"]) if name in d)
-    holder[name] = value
-    torch.save({**good, KEY: metadata}, path)
-    if (name, value) == ("familiarity", None):
-        assert Predictor(path, "cpu").calibration.familiarity is None
+    if (name, value) == ("calibration", None):
+        assert Predictor(path, "cpu").calibration is None
         return
-    with pytest.raises(ConfigError, match=r"no usable checkpoint|another version"):
+    with pytest.raises(ConfigError, match=r"no usable checkpoint|another version|[Pp]recision"):
         Predictor(path, "cpu")
 
 
