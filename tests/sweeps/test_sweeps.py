@@ -29,6 +29,7 @@ def test_done_jobs_are_skipped_failed_ones_run_again_and_added_values_add_jobs(
     assert ended.status == 1, ended.err
     assert sweeping.states == ["done", "failed"]
     assert "1 of 2 jobs failed" in ended.out
+    assert "++" not in ended.out  # but what was typed
     assert "failed: train/loss is nan" in ended.out
     before = sweeping.records()
     ended = sweeping("optimizer.lr=1e-3,1e-4,1e30", "seed=2,1")  # other keys follow the seed
@@ -54,6 +55,7 @@ def test_done_jobs_are_skipped_failed_ones_run_again_and_added_values_add_jobs(
     assert (sweeping.folder / "sweep.html").exists()
     other = sweeping("optimizer.lr=1e-4", "seed=1", "optimizer.weight_decay=0.1")
     assert other.status == 1, other.err
+    assert "best so far" in ended.out and "best so far" not in other.out  # the call before has it
     content = json.loads((sweeping.folder / "sweep.json").read_text())
     assert "optimizer.weight_decay" in content["swept"]  # it is a row of its own
 

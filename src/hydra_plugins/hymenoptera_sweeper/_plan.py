@@ -16,6 +16,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from hymenoptera.config.launched import typed
 from hymenoptera.config.resume import quoted
 from hymenoptera.config.schema import is_below, leaves
 from hymenoptera.config.validation import check
@@ -198,7 +199,7 @@ def identity(config: dict[str, Any]) -> str:
 
 def _command(folder: Path) -> str:
     """The command line of this process, with what it takes to resume the sweep in a folder."""
-    given = [text for text in sys.argv[1:] if not text.startswith("hydra.sweep.dir=")]
+    given = [typed(text) for text in sys.argv[1:] if not text.startswith("hydra.sweep.dir=")]
     if len(given) < len(sys.argv) - 1:
         given.append(f"hydra.sweep.dir={quoted(folder)}")  # it may have had the time in it
     elif not any(text.lstrip("+").startswith("sweep.name=") for text in given):

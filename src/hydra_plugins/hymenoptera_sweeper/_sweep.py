@@ -21,10 +21,11 @@ from omegaconf import OmegaConf
 from hydra_plugins.hymenoptera_sweeper import MAX_PICKED_JOBS, _task
 from hydra_plugins.hymenoptera_sweeper._plan import Composer, open_manifest, read_space
 from hydra_plugins.hymenoptera_sweeper._search import Grid, Trials
+from hymenoptera.config.launched import typed
 from hymenoptera.config.resume import quoted
 from hymenoptera.errors import ConfigError, RunError, in_one_line
 from hymenoptera.reports.jobs import Job, Manifest, is_held, lock_of, state_of
-from hymenoptera.reports.record import read_summary
+from hymenoptera.reports.record import Summary, read_summary
 from hymenoptera.reports.tables import format_duration
 
 if TYPE_CHECKING:
@@ -74,7 +75,9 @@ class SweepRun:
         )
         self._in_process = isinstance(self._launcher, BasicLauncher)
         self._stopping = False
-        self._best, self._began, self._ended_now = -1.0, time.monotonic(), 0
+        done_before = [self._summary(job) for job in manifest.jobs if job.state == "done"]
+        self._best = max((_accuracy(summary) or 0.0 for summary in done_before), default=-1.0)
+        self._began, self._ended_now = time.monotonic(), 0
         self._count = done = manifest.count("done")
         words = f"{plan.total} jobs" + (f", {done} done before" if done else "")
         words += "" if self._in_process else f", by {hydra.runtime.choices['hydra/launcher']}"
@@ -187,10 +190,10 @@ class SweepRun:
         self._plan.end(job)
         self._count += 1
         total = max(self._plan.total, len(manifest.jobs))
-        summary = read_summary(manifest.folder_of(job)) if job.state != "failed" else None
-        accuracy = ((summary and summary.best) or {}).get("accuracy")
+        summary = self._summary(job) if job.state != "failed" else None
+        accuracy = _accuracy(summary)
         result = "      -" if accuracy is None else f"{100 * accuracy:5.1f} %"
-        own = [o for o in job.overrides if o.split("=")[0].lstrip("+") in manifest.swept]
+        own = [typed(o) for o in job.overrides if o.split("=")[0].lstrip("+") in manifest.swept]
         took = format_duration(summary.durations.get("total_s", 0.0)) if summary else "-"
         words = f"job {job.number:<3} {result} {took:>8}  {' '.join(own)}"
         self._ended_now += 1
@@ -213,9 +216,16 @@ class SweepRun:
     def _is_running(self, job: Job) -> bool:
         return is_held(_task.lock_of_job(self._manifest.folder, self._manifest.folder_of(job)))
 
+    def _summary(self, job: Job) -> Summary | None:
+        return read_summary(self._manifest.folder_of(job))
+
     def _recorded_ns(self, job: Job) -> int:
         path = self._manifest.folder_of(job) / "summary.json"
         return path.stat().st_mtime_ns if path.exists() else 0
+
+
+def _accuracy(summary: Summary | None) -> float | None:
+    return ((summary and summary.best) or {}).get("accuracy")
 
 
 def _end(manifest: Manifest, *, interrupted: bool) -> None:

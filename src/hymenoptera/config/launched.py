@@ -1,7 +1,6 @@
 """Which process of a run this is, and the run's name: from the environment that a launcher sets."""
 
 import os
-import re
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -34,15 +33,17 @@ def has_launcher() -> bool:
 
 
 def task_overrides() -> list[str]:
-    """The overrides of Hydra's job, as one types them: `for_hydra` has added `++` to some."""
+    """The overrides of Hydra's job, as one types them."""
     if not HydraConfig.initialized():
         return []
     overrides: Any = OmegaConf.to_container(HydraConfig.get().overrides.task)
-    return [re.sub(r"^\+\+(?P<own>trainer\.)?", _typed, str(override)) for override in overrides]
+    return [typed(str(override)) for override in overrides]
 
 
-def _typed(match: re.Match[str]) -> str:
-    return match["own"] or "+"
+def typed(override: str) -> str:
+    """An override without the signs that `for_hydra` has added."""
+    key = override.removeprefix("++")
+    return override if key == override else key if key.startswith("trainer.") else f"+{key}"
 
 
 def run_name() -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
+from hymenoptera.config.launched import typed
 from hymenoptera.reports.console import curves_command
 from hymenoptera.reports.jobs import STATES
 from hymenoptera.reports.learning_curve import learning_curves
@@ -77,7 +78,8 @@ def _hashes(sweep: Sweep) -> set[str]:
 
 
 def _commands(result: JobResult) -> dict[str, str]:
-    again = result.summary.command or shlex.join(["python", "train.py", *result.job.overrides])
+    overrides = map(typed, result.job.overrides)
+    again = result.summary.command or shlex.join(["python", "train.py", *overrides])
     parts = shlex.split(again)
     others = [part for part in parts if part.split("=")[0].lstrip("+") != "trainer.max_epochs"]
     longer = shlex.join([*others, f"trainer.max_epochs={2 * result.summary.epochs}"])
