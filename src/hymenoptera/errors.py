@@ -40,6 +40,13 @@ def nearest(word: str, options: Iterable[str], count: int = 3) -> str:
     return f"Valid: {', '.join(valid)}." if 0 < len(valid) <= MAX_LISTED else ""
 
 
+def first_cause(error: BaseException) -> BaseException:
+    """What was raised first, or an error of ours that was raised from it."""
+    while error.__cause__ is not None and not isinstance(error, HymenopteraError):
+        error = error.__cause__
+    return error
+
+
 def in_one_line(error: BaseException) -> str:
     """Say in one line what went wrong; for a disk error, which file and how."""
     text = str(error).strip()

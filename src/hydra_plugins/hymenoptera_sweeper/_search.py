@@ -83,10 +83,10 @@ class Trials:
         summary = read_summary(self._manifest.folder_of(job))
         if summary is not None and summary.pruned_after:
             study.tell(job.number, state=TrialState.PRUNED)
-        elif summary is None or (accuracy := (summary.best or {}).get("accuracy")) is None:
+        elif summary is None or summary.accuracy is None:
             raise RunError(f"A search maximises val/accuracy, and job {job.number} recorded none.")
         else:
-            study.tell(job.number, accuracy)
+            study.tell(job.number, summary.accuracy)
 
     def _study(self, **options: Any) -> Any:
         from hymenoptera.callbacks.pruning import open_study

@@ -75,8 +75,8 @@ class SweepRun:
         )
         self._in_process = isinstance(self._launcher, BasicLauncher)
         self._stopping = False
-        done_before = [self._summary(job) for job in manifest.jobs if job.state == "done"]
-        self._best = max((_accuracy(summary) or 0.0 for summary in done_before), default=-1.0)
+        before = [self._summary(job) for job in manifest.jobs if job.state == "done"]
+        self._best = max([one.accuracy for one in before if one and one.accuracy], default=-1.0)
         self._began, self._ended_now = time.monotonic(), 0
         self._count = done = manifest.count("done")
         words = f"{plan.total} jobs" + (f", {done} done before" if done else "")
@@ -191,7 +191,7 @@ class SweepRun:
         self._count += 1
         total = max(self._plan.total, len(manifest.jobs))
         summary = self._summary(job) if job.state != "failed" else None
-        accuracy = _accuracy(summary)
+        accuracy = summary.accuracy if summary else None
         result = "      -" if accuracy is None else f"{100 * accuracy:5.1f} %"
         own = [typed(o) for o in job.overrides if o.split("=")[0].lstrip("+") in manifest.swept]
         took = format_duration(summary.durations.get("total_s", 0.0)) if summary else "-"
@@ -222,10 +222,6 @@ class SweepRun:
     def _recorded_ns(self, job: Job) -> int:
         path = self._manifest.folder_of(job) / "summary.json"
         return path.stat().st_mtime_ns if path.exists() else 0
-
-
-def _accuracy(summary: Summary | None) -> float | None:
-    return ((summary and summary.best) or {}).get("accuracy")
 
 
 def _end(manifest: Manifest, *, interrupted: bool) -> None:

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from hymenoptera.config.launched import task_overrides
 from hymenoptera.config.schema import RULES
 from hymenoptera.config.validation import is_ours
-from hymenoptera.errors import ConfigError, HymenopteraError, in_one_line, nearest
+from hymenoptera.errors import ConfigError, HymenopteraError, first_cause, in_one_line, nearest
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ def instantiate(node: Any, key: str = "", **kwargs: Any) -> Any:
         build = hydra.utils.instantiate(fitted, _partial_=True, _convert_="all")
         return build if node.get("_partial_") else build(**kwargs)
     except Exception as error:
-        cause = _cause(error)
+        cause = first_cause(error)
         if isinstance(cause, HymenopteraError):
             raise cause from error
         name = str(node["_target_"]).rpartition(".")[2]
@@ -124,20 +124,13 @@ def _is_leftover(key: str, name: str) -> bool:
     return is_of_conf and own not in given
 
 
-def _cause(error: BaseException) -> BaseException:
-    """What was raised first, or an error of ours that was raised from it."""
-    while error.__cause__ is not None and not isinstance(error, HymenopteraError):
-        error = error.__cause__
-    return error
-
-
 def _parameters(target: str, key: str) -> set[str] | None:
     """Names of the keyword arguments that a target takes; None if it takes any."""
     try:
         found = hydra.utils.get_object(target)
     except Exception as error:
         place = f"{key}._target_".strip(".")
-        reason = in_one_line(_cause(error))
+        reason = in_one_line(first_cause(error))
         raise ConfigError(f"{place}={target}: it cannot be imported ({reason}).") from error
     try:
         parameters = inspect.signature(found).parameters.values()

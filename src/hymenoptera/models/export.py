@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from hymenoptera.data.preprocessing import MAX_ASPECT
-from hymenoptera.errors import ConfigError, RunError, in_one_line
+from hymenoptera.errors import ConfigError, RunError, first_cause, in_one_line
 from hymenoptera.files import new_file
 from hymenoptera.models.backbones import TIMM, build_network, network_options
 from hymenoptera.models.calibration import Calibration
@@ -78,12 +78,9 @@ def export(
             chosen.write(classifier, images[:2], metadata, written)
             logits_of = chosen.load(written)
         except Exception as error:  # writers raise what they like about a network
-            first: BaseException = error
-            while first.__cause__ is not None:
-                first = first.__cause__
+            reason = in_one_line(first_cause(error)).rstrip(".")
             raise ConfigError(
-                f"{form} cannot hold this network ({in_one_line(first).rstrip('.')}): "
-                f"take another --format."
+                f"{form} cannot hold this network ({reason}): take another --format."
             ) from error
         with torch.inference_mode():
             expected = classifier(images)

@@ -53,6 +53,11 @@ class Summary:
     pruned_after: int | None = None  # the epoch after which a search stopped the run early
     resumes: list[dict[str, Any]] = field(default_factory=list)  # `command`, `from_epoch`, `status`
 
+    @property
+    def accuracy(self) -> float | None:
+        """The best checkpoint's, from 0 to 1; None without one."""
+        return (self.best or {}).get("accuracy")
+
 
 def write_summary(folder: Path, summary: Summary) -> None:
     """Write a run's summary.json, whole or not at all."""

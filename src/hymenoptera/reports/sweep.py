@@ -33,7 +33,7 @@ class JobResult:
     @property
     def accuracy(self) -> float | None:
         """Best validation accuracy, of a job that is done."""
-        return (self.summary.best or {}).get("accuracy") if self.job.state == "done" else None
+        return self.summary.accuracy if self.job.state == "done" else None
 
     @cached_property
     def correct(self) -> dict[tuple[str, str], float]:
